@@ -1,0 +1,5 @@
+//! Bytes -> example, or a reason why not.
+
+pub mod reject;
+
+pub use reject::{Reason, Reject};
