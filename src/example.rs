@@ -209,8 +209,14 @@ impl<'de> Deserialize<'de> for Lambda {
             _ => f64::NAN,
         };
         if lambda.is_nan() || lambda == 0.0 {
-            return Err(serde::de::Error::custom("expected a number other than 0, or \"inf\""));
+            return Err(serde::de::Error::custom(
+                "expected a number other than 0, or \"inf\"",
+            ));
         }
-        Ok(Self(lambda.abs().copysign(if lambda.is_infinite() { 1.0 } else { lambda })))
+        Ok(Self(lambda.abs().copysign(if lambda.is_infinite() {
+            1.0
+        } else {
+            lambda
+        })))
     }
 }

@@ -5,6 +5,9 @@
 
 use std::collections::BTreeMap;
 
+/// Prefix of the names that the digest leaves out.
+pub const DISPLAY: &str = "display.";
+
 /// A named array. Values keep their bits: -0.0, infinities and NaN payloads included.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Blob {
@@ -150,6 +153,9 @@ impl State {
     }
 
     /// BLAKE3 over every name, type, shape and value (little-endian bits), in order of names: 64 hex digits.
+    ///
+    /// Names under [`DISPLAY`] are left out: they are kept for people (counts of rejects, the history of the
+    /// page), and say nothing about what was learned.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -157,12 +163,12 @@ impl State {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             hasher.update(bytes);
         };
-        for (name, text) in &self.texts {
+        for (name, text) in self.texts.iter().filter(|(name, _)| learned(name)) {
             field(b"text");
             field(name.as_bytes());
             field(text.as_bytes());
         }
-        for (name, blob) in &self.blobs {
+        for (name, blob) in self.blobs.iter().filter(|(name, _)| learned(name)) {
             field(blob.kind().as_bytes());
             field(name.as_bytes());
             for length in blob.shape() {
@@ -210,6 +216,10 @@ impl Blob {
             Self::U64(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         }
     }
+}
+
+fn learned(name: &str) -> bool {
+    !name.starts_with(DISPLAY)
 }
 
 fn mismatch(name: &str, found: &Blob, expected: &str) -> Error {
