@@ -1,0 +1,268 @@
+//! The step on owned buffers: one pass for bias and product, one for the ReLU, no tape, every buffer reused.
+
+use super::Error;
+use super::matmul::{Matrix, multiply};
+use super::plan::{Dense, Plan};
+use crate::absgd::{UpdateRule, norm_squared, update};
+
+/// A model on the CPU.
+#[derive(Debug)]
+pub(super) struct Fused {
+    layers: Vec<Layer>,
+    /// Output of each layer of the last forward pass; the last is the logits.
+    activations: Vec<Vec<f32>>,
+    /// Gradient by the output of each layer but the last, before its ReLU. The inputs of the first need none.
+    deltas: Vec<Vec<f32>>,
+    /// Rows of the last forward pass.
+    rows: usize,
+    /// Whether the gradients belong to the present parameters.
+    ready: bool,
+}
+
+#[derive(Debug)]
+struct Layer {
+    dense: Dense,
+    weight_gradient: Vec<f32>,
+    bias_gradient: Vec<f32>,
+}
+
+impl Layer {
+    fn new(dense: Dense) -> Self {
+        Self {
+            weight_gradient: vec![0.0; dense.weight.len()],
+            bias_gradient: vec![0.0; dense.bias.len()],
+            dense,
+        }
+    }
+
+    fn weight(&self) -> Matrix<'_> {
+        Matrix::new(&self.dense.weight, self.dense.outputs(), self.dense.inputs)
+    }
+}
+
+impl Fused {
+    pub(super) fn new(layers: Vec<Dense>) -> Self {
+        let mut fused = Self {
+            layers: Vec::new(),
+            activations: Vec::new(),
+            deltas: Vec::new(),
+            rows: 0,
+            ready: false,
+        };
+        for dense in layers {
+            fused.push_layer(dense);
+        }
+        fused
+    }
+
+    fn push_layer(&mut self, dense: Dense) {
+        if !self.layers.is_empty() {
+            self.deltas.push(Vec::new());
+        }
+        self.layers.push(Layer::new(dense));
+        self.activations.push(Vec::new());
+    }
+
+    pub(super) fn classes(&self, plan: &Plan) -> usize {
+        self.layers
+            .get(plan.output_layer())
+            .map_or(0, |output| output.dense.outputs())
+    }
+
+    pub(super) fn add_class(&mut self, plan: &Plan, row: &[f32]) {
+        if self.layers.len() == plan.output_layer() {
+            self.push_layer(Dense::empty(plan.output_inputs()));
+        }
+        let output = &mut self.layers[plan.output_layer()];
+        output.dense.push_row(row);
+        output
+            .weight_gradient
+            .resize(output.dense.weight.len(), 0.0);
+        output.bias_gradient.resize(output.dense.bias.len(), 0.0);
+        // The logits and gradients at hand are those of fewer classes.
+        self.rows = 0;
+        self.ready = false;
+    }
+
+    /// Rows of the last forward pass; 0 when there is none that a backward pass may follow.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn forward(&mut self, x: &[f32], rows: usize) -> &[f32] {
+        let last = self.layers.len() - 1;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (before, from) = self.activations.split_at_mut(index);
+            let input = before.last().map_or(x, Vec::as_slice);
+            let output = &mut from[0];
+            output.clear();
+            for _ in 0..rows {
+                output.extend_from_slice(&layer.dense.bias);
+            }
+            let input = Matrix::new(input, rows, layer.dense.inputs);
+            multiply(input, layer.weight().transposed(), true, output);
+            if index < last {
+                relu(output);
+            }
+        }
+        self.rows = rows;
+        &self.activations[last]
+    }
+
+    pub(super) fn backward(&mut self, x: &[f32], rows: usize, dz: &[f32]) -> f64 {
+        let last = self.layers.len() - 1;
+        let mut norm = 0.0;
+        for index in (0..=last).rev() {
+            let layer = &mut self.layers[index];
+            let (inputs, outputs) = (layer.dense.inputs, layer.dense.outputs());
+            let (below, from) = self.deltas.split_at_mut(index);
+            let delta = if index == last {
+                dz
+            } else {
+                from[0].as_slice()
+            };
+            let input = if index == 0 {
+                x
+            } else {
+                &self.activations[index - 1]
+            };
+            let delta_matrix = Matrix::new(delta, rows, outputs);
+            let input_matrix = Matrix::new(input, rows, inputs);
+            multiply(
+                delta_matrix.transposed(),
+                input_matrix,
+                false,
+                &mut layer.weight_gradient,
+            );
+            column_sums(delta, &mut layer.bias_gradient);
+            norm += norm_squared(&layer.weight_gradient) + norm_squared(&layer.bias_gradient);
+            if let Some(delta_below) = below.last_mut() {
+                delta_below.resize(rows * inputs, 0.0);
+                multiply(delta_matrix, layer.weight(), false, delta_below);
+                relu_gradient(input, delta_below);
+            }
+        }
+        self.ready = true;
+        norm
+    }
+
+    pub(super) fn apply(&mut self, rule: &UpdateRule, scale: f32) -> Result<(), Error> {
+        if !std::mem::take(&mut self.ready) {
+            return Err(Error::NoGradient("layer.000.weight".to_owned()));
+        }
+        for layer in &mut self.layers {
+            let dense = &mut layer.dense;
+            update(
+                rule,
+                &mut dense.weight,
+                &mut dense.weight_velocity,
+                &layer.weight_gradient,
+                scale,
+            );
+            update(
+                rule,
+                &mut dense.bias,
+                &mut dense.bias_velocity,
+                &layer.bias_gradient,
+                scale,
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn layers(&self) -> Vec<Dense> {
+        self.layers
+            .iter()
+            .map(|layer| layer.dense.clone())
+            .collect()
+    }
+
+    pub(super) fn gradients(&self) -> Vec<Vec<f32>> {
+        let pairs = self
+            .layers
+            .iter()
+            .map(|layer| [layer.weight_gradient.clone(), layer.bias_gradient.clone()]);
+        pairs.flatten().collect()
+    }
+}
+
+/// `max(0, v)` that keeps NaN, so that a broken value still reaches the losses. A select, not a branch around a store:
+/// only the former becomes vector code.
+fn relu(values: &mut [f32]) {
+    for value in values {
+        *value = if *value < 0.0 { 0.0 } else { *value };
+    }
+}
+
+/// Passes the gradient where the ReLU passed its input; its slope at 0 is 0.
+fn relu_gradient(outputs: &[f32], delta: &mut [f32]) {
+    for (delta, &output) in delta.iter_mut().zip(outputs) {
+        *delta = if output > 0.0 { *delta } else { 0.0 };
+    }
+}
+
+/// Sums over the rows, in their order.
+fn column_sums(rows: &[f32], sums: &mut [f32]) {
+    sums.fill(0.0);
+    for row in rows.chunks_exact(sums.len()) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    #[test]
+    fn a_warm_step_reuses_every_buffer() {
+        let plan = Plan::new(&Settings::default(), 5, 1);
+        let mut fused = Fused::new(plan.hidden_layers());
+        for class in 0..3 {
+            fused.add_class(&plan, &plan.class_row(class));
+        }
+        let places = |fused: &Fused| -> Vec<(*const f32, usize)> {
+            let gradients = fused.layers.iter().map(|layer| &layer.weight_gradient);
+            let buffers = fused
+                .activations
+                .iter()
+                .chain(&fused.deltas)
+                .chain(gradients);
+            buffers
+                .map(|buffer| (buffer.as_ptr(), buffer.capacity()))
+                .collect()
+        };
+        let mut step = |rows: usize| {
+            let (x, dz) = (vec![0.5; rows * 5], vec![0.1; rows * 3]);
+            fused.forward(&x, rows);
+            fused.backward(&x, rows, &dz);
+            places(&fused)
+        };
+        let warm = step(32);
+        for rows in [32, 1, 7, 32] {
+            assert_eq!(step(rows), warm, "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn the_inputs_of_the_first_layer_get_no_gradient() {
+        let plan = Plan::new(&Settings::default(), 5, 1);
+        let mut fused = Fused::new(plan.hidden_layers());
+        fused.add_class(&plan, &plan.class_row(0));
+        assert_eq!((fused.layers.len(), fused.deltas.len()), (3, 2));
+    }
+
+    #[test]
+    fn relu_is_a_maximum_that_keeps_nan() {
+        let mut values = [-1.0, 0.0, 2.0, f32::NAN, f32::NEG_INFINITY];
+        relu(&mut values);
+        assert_eq!(values[..3], [0.0, 0.0, 2.0]);
+        assert!(values[3].is_nan());
+        assert_eq!(values[4], 0.0);
+        let mut delta = [1.0, 1.0, 1.0];
+        relu_gradient(&[0.0, 3.0, -0.0], &mut delta);
+        assert_eq!(delta, [0.0, 1.0, 0.0]);
+    }
+}

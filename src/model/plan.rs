@@ -1,0 +1,184 @@
+//! The shape of a model, the first values of its parameters, and a dense layer on the host.
+
+use super::init;
+use super::{Error, Kind, ParameterView, Settings};
+use crate::state::{self, State};
+
+/// Shape and seed of a model.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// Width of the input, then of each hidden layer: the inputs of layer 0, 1, …
+    widths: Vec<usize>,
+    seed: u64,
+    kind: Kind,
+}
+
+impl Plan {
+    pub(super) fn new(settings: &Settings, inputs: usize, seed: u64) -> Self {
+        let mut widths = vec![inputs];
+        widths.extend_from_slice(settings.hidden_widths());
+        Self {
+            widths,
+            seed,
+            kind: settings.kind,
+        }
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.widths[0]
+    }
+
+    /// Index of the output layer, and so the number of hidden ones.
+    pub(super) fn output_layer(&self) -> usize {
+        self.widths.len() - 1
+    }
+
+    /// Inputs of the output layer.
+    pub(super) fn output_inputs(&self) -> usize {
+        self.widths[self.output_layer()]
+    }
+
+    /// The hidden layers at their first values: He-uniform rows, biases 0.
+    pub(super) fn hidden_layers(&self) -> Vec<Dense> {
+        let hidden = |(layer, pair): (usize, &[usize])| {
+            let (inputs, outputs) = (pair[0], pair[1]);
+            let mut dense = Dense::empty(inputs);
+            for row in 0..outputs {
+                init::hidden_row(self.seed, layer, row, inputs, &mut dense.weight);
+            }
+            dense.weight_velocity = vec![0.0; outputs * inputs];
+            dense.bias = vec![0.0; outputs];
+            dense.bias_velocity = vec![0.0; outputs];
+            dense
+        };
+        self.widths.windows(2).enumerate().map(hidden).collect()
+    }
+
+    /// First weights of the output row of a class; its bias is 0.
+    pub(super) fn class_row(&self, class: usize) -> Vec<f32> {
+        let inputs = self.output_inputs();
+        match self.kind {
+            Kind::Linear => vec![0.0; inputs],
+            Kind::Mlp => {
+                let mut row = Vec::with_capacity(inputs);
+                init::output_row(self.seed, self.output_layer(), class, inputs, &mut row);
+                row
+            }
+        }
+    }
+
+    /// The layers as a state holds them; shapes must be those of this plan and so many classes.
+    pub(super) fn load_layers(&self, classes: usize, state: &State) -> Result<Vec<Dense>, Error> {
+        let mut outputs = self.widths[1..].to_vec();
+        if classes > 0 {
+            outputs.push(classes);
+        }
+        let layers = outputs.iter().zip(&self.widths).enumerate();
+        layers
+            .map(|(index, (&outputs, &inputs))| Dense::load(index, inputs, outputs, state))
+            .collect()
+    }
+}
+
+/// One layer: `x W^T + b`, with velocities.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dense {
+    pub inputs: usize,
+    /// `outputs x inputs`, row-major.
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub weight_velocity: Vec<f32>,
+    pub bias_velocity: Vec<f32>,
+}
+
+impl Dense {
+    /// No output yet.
+    pub(super) fn empty(inputs: usize) -> Self {
+        Self {
+            inputs,
+            weight: Vec::new(),
+            bias: Vec::new(),
+            weight_velocity: Vec::new(),
+            bias_velocity: Vec::new(),
+        }
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Adds an output at rest: velocities and bias 0.
+    pub(super) fn push_row(&mut self, row: &[f32]) {
+        self.weight.extend_from_slice(row);
+        self.weight_velocity.resize(self.weight.len(), 0.0);
+        self.bias.push(0.0);
+        self.bias_velocity.push(0.0);
+    }
+
+    /// Weight and bias as named arrays.
+    pub(super) fn views(self, index: usize) -> [ParameterView; 2] {
+        let (inputs, outputs) = (self.inputs, self.outputs());
+        [
+            ParameterView {
+                name: format!("layer.{index:03}.weight"),
+                shape: vec![outputs, inputs],
+                values: self.weight,
+                velocity: self.weight_velocity,
+            },
+            ParameterView {
+                name: format!("layer.{index:03}.bias"),
+                shape: vec![outputs],
+                values: self.bias,
+                velocity: self.bias_velocity,
+            },
+        ]
+    }
+
+    pub(super) fn save(self, index: usize, state: &mut State) {
+        let (inputs, outputs) = (self.inputs, self.outputs());
+        let (weight, bias) = (vec![outputs, inputs], vec![outputs]);
+        state.put_f32(
+            format!("model.param.{index:03}.weight"),
+            weight.clone(),
+            self.weight,
+        );
+        state.put_f32(
+            format!("model.param.{index:03}.bias"),
+            bias.clone(),
+            self.bias,
+        );
+        state.put_f32(
+            format!("model.momentum.{index:03}.weight"),
+            weight,
+            self.weight_velocity,
+        );
+        state.put_f32(
+            format!("model.momentum.{index:03}.bias"),
+            bias,
+            self.bias_velocity,
+        );
+    }
+
+    fn load(index: usize, inputs: usize, outputs: usize, state: &State) -> Result<Self, Error> {
+        let read = |kind: &str, part: &str, shape: &[usize]| -> Result<Vec<f32>, Error> {
+            let name = format!("model.{kind}.{index:03}.{part}");
+            let (found, values) = state.f32(&name)?;
+            if found != shape {
+                return Err(Error::State(state::Error::Mismatch {
+                    name,
+                    found: format!("f32 of shape {found:?}"),
+                    expected: format!("f32 of shape {shape:?}"),
+                }));
+            }
+            Ok(values.to_vec())
+        };
+        let (weight, bias) = ([outputs, inputs], [outputs]);
+        Ok(Self {
+            inputs,
+            weight: read("param", "weight", &weight)?,
+            bias: read("param", "bias", &bias)?,
+            weight_velocity: read("momentum", "weight", &weight)?,
+            bias_velocity: read("momentum", "bias", &bias)?,
+        })
+    }
+}
