@@ -1,0 +1,154 @@
+//! One CSV record (RFC 4180 quoting, comma), by the names of its columns.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use csv_core::{ReadRecordResult, Reader};
+
+use super::found::Found;
+use super::plan::{Leaf, Plan};
+use super::reject::{Fault, Place, Reason};
+use super::scratch::Scratch;
+use super::value::Value;
+
+/// The names of the fields of a CSV record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Columns(pub Vec<String>);
+
+/// The parser and what the columns are for.
+pub(super) struct CsvRecords {
+    reader: Reader,
+    /// The fields of the record without their quotes, one after the other.
+    text: Vec<u8>,
+    /// Where each field ends in `text`.
+    ends: Vec<usize>,
+    columns: Arc<Columns>,
+    leaves: Vec<Option<Leaf>>,
+    unknown: u32,
+}
+
+impl CsvRecords {
+    pub fn new() -> Self {
+        Self {
+            reader: Reader::new(),
+            text: Vec::new(),
+            ends: Vec::new(),
+            columns: Arc::new(Columns(Vec::new())),
+            leaves: Vec::new(),
+            unknown: 0,
+        }
+    }
+
+    /// Decodes one record into `scratch.row`.
+    pub fn record<'a>(
+        &'a mut self,
+        plan: &Plan,
+        scratch: &mut Scratch,
+        text: &str,
+        columns: &Arc<Columns>,
+    ) -> Result<Found<'a>, Fault> {
+        self.learn_columns(plan, columns);
+        self.split(text)?;
+        let this: &'a Self = self;
+        let mut found = Found::new();
+        found.unknown = this.unknown;
+        scratch.begin(plan);
+        for (field, (leaf, name)) in this.fields().zip(this.leaves.iter().zip(&this.columns.0)) {
+            let Some(leaf) = *leaf else { continue };
+            let value = match leaf {
+                // As `produce` writes it: the text, whatever it looks like.
+                Leaf::Label | Leaf::Id if !field.is_empty() => Value::Text(Cow::Borrowed(field)),
+                _ => Value::of_csv(field),
+            };
+            let place = || Place::Field(name.clone());
+            found.put(plan, &mut scratch.row, leaf, value, place);
+        }
+        Ok(found)
+    }
+
+    fn learn_columns(&mut self, plan: &Plan, columns: &Arc<Columns>) {
+        if Arc::ptr_eq(&self.columns, columns) {
+            return;
+        }
+        self.columns = Arc::clone(columns);
+        self.leaves = columns.0.iter().map(|name| plan.flat.leaf(name)).collect();
+        self.unknown = self.leaves.iter().filter(|leaf| leaf.is_none()).count() as u32;
+    }
+
+    /// Splits the one record in `text` into as many fields as there are columns.
+    fn split(&mut self, text: &str) -> Result<(), Fault> {
+        let wanted = self.columns.0.len();
+        let fields = self.parse(text, wanted)?;
+        if fields != wanted {
+            return Err(dimension(&fields.to_string(), wanted));
+        }
+        self.ends.truncate(fields);
+        Ok(())
+    }
+
+    /// The fields of the last record without their quotes.
+    fn fields(&self) -> impl Iterator<Item = &str> {
+        // Quotes and commas are ASCII: what is left of valid UTF-8 is valid.
+        let unquoted = std::str::from_utf8(&self.text).unwrap_or_default();
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(move |(start, end)| unquoted.get(start..*end).unwrap_or_default())
+    }
+
+    /// Name and field of each column of a record, for discovery.
+    pub fn named(
+        &mut self,
+        text: &str,
+        columns: &Arc<Columns>,
+    ) -> Result<impl Iterator<Item = (&str, &str)>, Fault> {
+        self.columns = Arc::clone(columns);
+        self.split(text)?;
+        let this = &*self;
+        Ok(this.columns.0.iter().map(String::as_str).zip(this.fields()))
+    }
+
+    /// Fills `text` and `ends`; the number of fields.
+    fn parse(&mut self, text: &str, wanted: usize) -> Result<usize, Fault> {
+        let mut input = text.as_bytes();
+        self.reader.reset();
+        self.text.clear();
+        self.text.resize(input.len(), 0);
+        self.ends.clear();
+        self.ends.resize(wanted + 1, 0);
+        let (mut written, mut fields) = (0, 0);
+        loop {
+            let (result, read, bytes, ends) =
+                self.reader
+                    .read_record(input, &mut self.text[written..], &mut self.ends[fields..]);
+            input = &input[read..];
+            written += bytes;
+            fields += ends;
+            match result {
+                // The next call, without input, tells the parser that this is the end.
+                ReadRecordResult::InputEmpty => {}
+                // Unquoting never makes a text longer; room for one more byte at a time all the same.
+                ReadRecordResult::OutputFull => self.text.push(0),
+                ReadRecordResult::OutputEndsFull => return Err(dimension("more", wanted)),
+                ReadRecordResult::Record | ReadRecordResult::End => break,
+            }
+        }
+        self.text.truncate(written);
+        if input.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+            let message =
+                "more than one CSV record; send one a message, fields with line breaks in quotes";
+            return Err(Fault::whole(Reason::Syntax, message));
+        }
+        Ok(fields)
+    }
+}
+
+#[cold]
+fn dimension(fields: &str, wanted: usize) -> Fault {
+    Fault::whole(
+        Reason::Dimension,
+        format!(
+            "{fields} fields where the header has {wanted}; leave a field empty where there is no value"
+        ),
+    )
+}

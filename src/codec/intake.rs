@@ -1,0 +1,322 @@
+//! Records in, arrivals out: discovery, decoding, and the numbers of the classes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::csv_record::Columns;
+use super::decoder::Decoder;
+use super::discovery::{Discovery, Held};
+use super::plan::Plan;
+use super::reject::{Fault, Reason, printable};
+use super::schema::Schema;
+use super::settings::{Format, Settings};
+use crate::example::{Arrival, Example, Outcome, Record};
+
+/// Turns the records of a stream into arrivals, one each, in their order.
+///
+/// ```
+/// use skewd::codec::{Intake, Settings};
+/// use skewd::example::{Outcome, Record};
+/// let mut intake = Intake::new(&Settings::default(), None);
+/// let mut arrivals = Vec::new();
+/// for (offset, text) in [r#"{"x": 1, "label": "a"}"#, r#"{"x": "#, r#"{"x": 2}"#].into_iter().enumerate() {
+///     intake.push(Record::new(0, offset as i64, text), &mut arrivals);
+/// }
+/// assert_eq!((intake.buffered(), arrivals.len()), (3, 0)); // the features are not known yet
+/// intake.finish_discovery(&mut arrivals).unwrap();
+/// assert!(matches!(&arrivals[0].outcome, Outcome::Example { new_class: Some(name), .. } if &**name == "a"));
+/// assert!(matches!(&arrivals[1].outcome, Outcome::Rejected { reject, .. } if reject.reason.as_str() == "syntax"));
+/// assert_eq!(arrivals[2].outcome, Outcome::Unlabelled);
+/// ```
+pub struct Intake {
+    settings: Settings,
+    decoder: Decoder,
+    schema: Option<Arc<Schema>>,
+    discovery: Option<Discovery>,
+    classes: Classes,
+    /// Records are CSV with these columns.
+    columns: Option<Arc<Columns>>,
+    warnings: Vec<String>,
+}
+
+impl Intake {
+    /// An intake for `settings`, which have passed [`Settings::check`]. A `restored` schema and its classes come
+    /// before what the settings say.
+    ///
+    /// With `classes` in the settings all are known from the start, in that order, and none is ever announced
+    /// as new.
+    #[must_use]
+    pub fn new(settings: &Settings, restored: Option<(Schema, Vec<Arc<str>>)>) -> Self {
+        let (schema, classes) = match restored {
+            Some((schema, classes)) => (Some(schema), classes),
+            None => {
+                let names = settings.classes.iter().map(|class| class.as_str().into());
+                (Schema::given(settings), names.collect())
+            }
+        };
+        Self {
+            decoder: Decoder::new(Plan::for_records(settings, schema.as_ref())),
+            discovery: schema.is_none().then(|| Discovery::new(settings)),
+            schema: schema.map(Arc::new),
+            classes: Classes::new(settings, classes),
+            columns: (settings.format == Format::Csv)
+                .then(|| Arc::new(Columns(settings.columns.clone()))),
+            settings: settings.clone(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Takes a record. Its arrival is appended to `out`, at once or, while the features are being discovered,
+    /// when they are known.
+    pub fn push(&mut self, record: Record, out: &mut Vec<Arrival>) {
+        let columns = self.columns.clone();
+        let Some(discovery) = &mut self.discovery else {
+            out.push(self.arrive(record, columns.as_ref()));
+            return;
+        };
+        if discovery.hold(record, columns, &self.settings)
+            && let Err(warning) = self.finish_discovery(out)
+        {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Ends the discovery with the records that were pushed so far: at the end of the input, or on demand.
+    /// They come out as if the schema had been given. Without discovery nothing happens.
+    ///
+    /// # Errors
+    /// When no record parses and carries a label, or none has a feature: what to look at. The records come out
+    /// all the same (none as an example), and discovery goes on with the records to come.
+    pub fn finish_discovery(&mut self, out: &mut Vec<Arrival>) -> Result<(), String> {
+        let Some(discovery) = &mut self.discovery else {
+            return Ok(());
+        };
+        let counted = discovery.counted();
+        let (schema, warnings) = discovery.schema(&self.settings);
+        let held = discovery.release();
+        self.warnings.extend(warnings);
+        let records = held.len();
+        let Some(schema) = schema else {
+            out.extend(held.into_iter().map(|held| self.without_schema(held)));
+            return Err(self.nothing_found(records, counted));
+        };
+        self.decoder = Decoder::new(Plan::for_records(&self.settings, Some(&schema)));
+        self.schema = Some(Arc::new(schema));
+        self.discovery = None;
+        for held in held {
+            out.push(self.arrive(held.record, held.columns.as_ref()));
+        }
+        Ok(())
+    }
+
+    /// The schema, once it is known.
+    #[must_use]
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.schema.as_ref()
+    }
+
+    /// True when the schema is known.
+    #[must_use]
+    pub fn discovered(&self) -> bool {
+        self.schema.is_some()
+    }
+
+    /// Records that wait for the schema.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.discovery.as_ref().map_or(0, Discovery::len)
+    }
+
+    /// Labelled records among those that wait for the schema.
+    #[must_use]
+    pub fn buffered_labelled(&self) -> usize {
+        self.discovery.as_ref().map_or(0, Discovery::counted)
+    }
+
+    /// The classes by their index.
+    #[must_use]
+    pub fn classes(&self) -> &[Arc<str>] {
+        &self.classes.names
+    }
+
+    /// What a person should know, since the last call.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// From here on records are CSV with these columns (the header of a file); with no columns, as the settings
+    /// say.
+    ///
+    /// # Errors
+    /// When a name stands twice.
+    pub fn set_columns(&mut self, mut columns: Vec<String>) -> Result<(), String> {
+        if columns.is_empty() {
+            let csv = self.settings.format == Format::Csv;
+            self.columns = csv.then(|| Arc::new(Columns(self.settings.columns.clone())));
+            return Ok(());
+        }
+        if let Some(bare) = columns[0].strip_prefix('\u{feff}') {
+            columns[0] = bare.to_owned();
+        }
+        for (index, name) in columns.iter().enumerate() {
+            if columns[..index].contains(name) {
+                let name = printable(name);
+                return Err(format!(
+                    "the header names column {name:?} twice; rename one"
+                ));
+            }
+        }
+        self.warn_of_absent(&columns);
+        self.columns = Some(Arc::new(Columns(columns)));
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn decoder_for_tests(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_held_bytes(&mut self, most: usize) {
+        if let Some(discovery) = &mut self.discovery {
+            discovery.limit_bytes(most);
+        }
+    }
+
+    fn warn_of_absent(&mut self, columns: &[String]) {
+        let label = &self.settings.label;
+        if !columns.contains(label) {
+            self.warnings.push(format!(
+                "no column is named {label:?}: every record is unlabelled; set schema.label to the column of the label"
+            ));
+        }
+        let features = self.schema.iter().flat_map(|schema| &schema.features);
+        let absent: Vec<_> = features
+            .map(|feature| &feature.name)
+            .filter(|name| !columns.contains(name))
+            .collect();
+        if let Some(first) = absent.first() {
+            let count = absent.len();
+            self.warnings.push(format!(
+                "{count} features of the schema have no column and count as missing, {first:?} the first"
+            ));
+        }
+    }
+
+    /// Decodes a record by the schema.
+    fn arrive(&mut self, record: Record, columns: Option<&Arc<Columns>>) -> Arrival {
+        let verdict = self
+            .decoder
+            .decode(record.payload.as_deref(), columns)
+            .and_then(|(found, row)| {
+                let Some(label) = found.label else {
+                    return Ok(Outcome::Unlabelled);
+                };
+                let (class, new_class) = self.classes.number(&label, &self.settings)?;
+                let example = Example {
+                    row: row.into(),
+                    class,
+                    weight: found.weight,
+                    id: found.id.map(Into::into),
+                };
+                Ok(Outcome::Example {
+                    example,
+                    new_class,
+                    unknown_fields: found.unknown,
+                })
+            });
+        arrival(record, verdict)
+    }
+
+    /// The arrival of a record from which no schema followed: bad, unlabelled, or without any feature.
+    fn without_schema(&mut self, held: Held) -> Arrival {
+        let verdict = self
+            .decoder
+            .decode(held.record.payload.as_deref(), held.columns.as_ref())
+            .and_then(|(found, _)| match found.label {
+                None => Ok(Outcome::Unlabelled),
+                Some(label) => {
+                    self.classes.known(&label, &self.settings)?;
+                    let message = "no feature is known, and this record holds none";
+                    Err(Fault::whole(Reason::Dimension, message))
+                }
+            });
+        arrival(held.record, verdict)
+    }
+
+    fn nothing_found(&self, records: usize, counted: usize) -> String {
+        let label = &self.settings.label;
+        if counted > 0 {
+            return format!(
+                "no features found: {counted} records carry the label {label:?} and nothing else that is a number, text or bool; set schema.features or schema.ignore"
+            );
+        }
+        format!(
+            "no features found: none of {records} records parses and carries the label {label:?}; set schema.label and schema.format to what the records hold"
+        )
+    }
+}
+
+fn arrival(record: Record, verdict: Result<Outcome, Fault>) -> Arrival {
+    let (partition, offset) = (record.partition, record.offset);
+    let outcome = verdict.unwrap_or_else(|fault| Outcome::Rejected {
+        reject: fault.into_record_reject(),
+        record,
+    });
+    Arrival {
+        partition,
+        offset,
+        outcome,
+    }
+}
+
+/// The classes: names in order of their index.
+struct Classes {
+    names: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, u32>,
+}
+
+impl Classes {
+    fn new(settings: &Settings, names: Vec<Arc<str>>) -> Self {
+        debug_assert!(settings.classes.is_empty() || !names.is_empty());
+        let by_name = names.iter().cloned().zip(0..).collect();
+        Self { names, by_name }
+    }
+
+    /// The index of a label that may appear, if it did, or why it may not.
+    fn known(&self, label: &str, settings: &Settings) -> Result<Option<u32>, Fault> {
+        if let Some(class) = self.by_name.get(label) {
+            return Ok(Some(*class));
+        }
+        let shown = printable(label);
+        let message = if !settings.classes.is_empty() {
+            format!(
+                "label \"{shown}\" is not in schema.classes; add it there or correct the record"
+            )
+        } else if self.names.len() >= settings.max_classes {
+            let most = settings.max_classes;
+            format!(
+                "label \"{shown}\" would be class {} of at most {most}; raise schema.max_classes",
+                most + 1
+            )
+        } else {
+            return Ok(None);
+        };
+        Err(Fault::whole(Reason::LabelUnknown, message))
+    }
+
+    /// The index of a label, and its name when it is new.
+    fn number(
+        &mut self,
+        label: &str,
+        settings: &Settings,
+    ) -> Result<(u32, Option<Arc<str>>), Fault> {
+        if let Some(class) = self.known(label, settings)? {
+            return Ok((class, None));
+        }
+        let (class, name) = (self.names.len() as u32, Arc::<str>::from(label));
+        self.names.push(Arc::clone(&name));
+        self.by_name.insert(Arc::clone(&name), class);
+        Ok((class, Some(name)))
+    }
+}

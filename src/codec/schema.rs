@@ -1,0 +1,111 @@
+//! Which features a row has: names, kinds, order.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::Settings;
+
+/// What a feature holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A finite number.
+    Numeric,
+    /// A text, hashed into one of `category_buckets`.
+    Categorical,
+}
+
+/// One feature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feature {
+    /// Its dotted path, or `f0`, `f1`, ... when records give features by position.
+    pub name: String,
+    /// What it holds.
+    pub kind: Kind,
+}
+
+/// The features of a row, in their order. Its JSON text is part of the learning state.
+///
+/// ```
+/// use skewd::codec::{Kind, Schema, Settings};
+/// let settings = Settings {
+///     features: vec!["amount".into(), "merchant".into()],
+///     categorical: vec!["merchant".into()],
+///     ..Settings::default()
+/// };
+/// let schema = Schema::given(&settings).unwrap();
+/// assert_eq!(schema.features[1].kind, Kind::Categorical);
+/// assert_eq!(Schema::from_text(&schema.to_text()).unwrap(), schema);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    /// The features in the order of the row.
+    pub features: Vec<Feature>,
+    /// Buckets of each categorical feature.
+    pub category_buckets: usize,
+}
+
+impl Schema {
+    /// The schema that the settings spell out, or `None` when features are to be discovered.
+    #[must_use]
+    pub fn given(settings: &Settings) -> Option<Self> {
+        if settings.features.is_empty() {
+            return None;
+        }
+        let features = settings.features.iter().map(|name| Feature {
+            name: name.clone(),
+            kind: if settings.categorical.contains(name) {
+                Kind::Categorical
+            } else {
+                Kind::Numeric
+            },
+        });
+        Some(Self {
+            features: features.collect(),
+            category_buckets: settings.category_buckets,
+        })
+    }
+
+    /// The schema as one line of JSON: the same text for the same schema.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("names and numbers are always JSON")
+    }
+
+    /// A schema from [`Schema::to_text`].
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        let schema: Self = serde_json::from_str(text).map_err(|e| format!("not a schema: {e}"))?;
+        if schema.category_buckets == 0 {
+            return Err("not a schema: category_buckets is 0".to_owned());
+        }
+        Ok(schema)
+    }
+
+    /// Number of features.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.features.len()
+    }
+
+    /// True without features.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.features.is_empty()
+    }
+}
+
+/// The seed of a feature's value hashes: equal values of two features fall into unrelated buckets.
+pub(super) fn category_seed(name: &str) -> u64 {
+    xxh3_64(name.as_bytes())
+}
+
+/// Bucket of a categorical value: XXH3 of its text, seeded by the feature's name.
+pub(super) fn bucket(text: &str, seed: u64, buckets: usize) -> f32 {
+    let hash = xxh3_64_with_seed(text.as_bytes(), seed);
+    (hash % buckets.max(1) as u64) as f32
+}

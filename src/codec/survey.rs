@@ -1,0 +1,365 @@
+//! What the fields of the first records hold, and which features follow from it.
+//!
+//! - Features come in the order in which their names are first seen. Objects are looked into and give dotted
+//!   names; arrays are no features.
+//! - Features come by name or by position (`f0`, `f1`, ... of an envelope's array), as in most of the records;
+//!   by position there are as many as most of the arrays have.
+//! - A feature is categorical when texts or bools were seen in it.
+//! - Texts that differ in more than nine of ten records (of at least fifty) are ids, not features: they are left
+//!   out, with a warning.
+//! - One bad record must not change what a field is. What fewer than one in twenty values are (of at least
+//!   twenty) does not count: a text among numbers (with a warning), an object among plain values, a plain value
+//!   among objects. Such records are bad ones then.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::plan::{Plan, Table};
+use super::reject::printable;
+use super::schema::{Feature, Kind};
+use super::settings::{Format, MAX_FEATURES, MAX_PATH, Settings};
+use super::value::{Value, is_missing, spells_non_finite};
+
+/// Longest name of a discovered feature, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// What was seen of one name.
+#[derive(Debug, Default)]
+struct Evidence {
+    name: String,
+    numbers: usize,
+    /// Texts and bools.
+    texts: usize,
+    /// Texts that spell NaN or infinity.
+    odd: usize,
+    missing: usize,
+    arrays: usize,
+    objects: usize,
+    distinct: HashSet<u64>,
+}
+
+/// Collects evidence record by record.
+pub(super) struct Survey<'p> {
+    plan: &'p Plan,
+    /// In order of first sight.
+    seen: Vec<Evidence>,
+    by_name: HashMap<String, usize>,
+    /// How many envelopes give how many features by position.
+    lengths: BTreeMap<usize, usize>,
+    /// Records that give features by name.
+    named: usize,
+    /// Features by position, if that is how most records give them; known after the first pass.
+    length: Option<usize>,
+    left_over: usize,
+}
+
+impl<'p> Survey<'p> {
+    /// `plan` is one without a schema: it knows the roles and what to ignore.
+    pub fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            seen: Vec::new(),
+            by_name: HashMap::new(),
+            lengths: BTreeMap::new(),
+            named: 0,
+            length: None,
+            left_over: 0,
+        }
+    }
+
+    /// First pass: whether a JSON record gives features by name, or how many by position.
+    pub fn measure(&mut self, text: &str) {
+        let fields = fields(text);
+        match self.envelope(&fields).filter(|raw| raw.starts_with('[')) {
+            None => self.named += 1,
+            Some(raw) => {
+                let length = elements(raw).len();
+                if length <= MAX_FEATURES {
+                    *self.lengths.entry(length).or_default() += 1;
+                }
+            }
+        }
+    }
+
+    /// First pass: a CSV record.
+    pub fn measure_csv(&mut self) {
+        self.named += 1;
+    }
+
+    /// Ends the first pass: features come by position when more records have the commonest number of them (the
+    /// smaller one of two) than give features by name.
+    pub fn measured(&mut self) {
+        let most = self.lengths.values().max().copied().unwrap_or(0);
+        if most > self.named {
+            let commonest = self.lengths.iter().find(|(_, count)| **count == most);
+            self.length = commonest.map(|(length, _)| *length);
+        }
+    }
+
+    /// Second pass: what the fields of a JSON record hold.
+    pub fn json(&mut self, text: &str) {
+        let fields = fields(text);
+        let (plan, length) = (self.plan, self.length);
+        match self.envelope(&fields) {
+            Some(raw) if raw.starts_with('[') => {
+                let elements = elements(raw);
+                if Some(elements.len()) == length {
+                    for (index, raw) in elements.iter().enumerate() {
+                        self.value(&format!("f{index}"), raw.get());
+                    }
+                }
+            }
+            _ if length.is_some() => {}
+            Some(raw) => self.object("", &self::fields(raw), &plan.features, 1),
+            None => self.object("", &fields, &plan.flat, 1),
+        }
+    }
+
+    /// Second pass: what the fields of a CSV record hold.
+    pub fn csv<'t>(&mut self, fields: impl Iterator<Item = (&'t str, &'t str)>) {
+        if self.length.is_some() {
+            return;
+        }
+        for (name, field) in fields {
+            if self.plan.flat.leaf(name).is_none() {
+                self.see(name, &Value::of_csv(field));
+            }
+        }
+    }
+
+    /// The features, and what a person should know about the choice.
+    pub fn features(&self, settings: &Settings) -> (Vec<Feature>, Vec<String>) {
+        let mut warnings = Vec::new();
+        let mut features = self.choose(settings, true, &mut warnings);
+        if features.is_empty() {
+            // Ids are better than nothing to learn from.
+            warnings.clear();
+            features = self.choose(settings, false, &mut warnings);
+        }
+        for name in &settings.categorical {
+            if !features.iter().any(|feature| feature.name == *name) {
+                warnings.push(format!(
+                    "schema.categorical names {name:?}, but no record of the discovery holds it"
+                ));
+            }
+        }
+        if self.left_over > 0 {
+            warnings.push(format!(
+                "more than {MAX_FEATURES} fields, or names longer than {MAX_NAME_BYTES} bytes or {MAX_PATH} levels: the others were left out; list schema.features to choose"
+            ));
+        }
+        (features, warnings)
+    }
+
+    fn choose(
+        &self,
+        settings: &Settings,
+        drop_ids: bool,
+        warnings: &mut Vec<String>,
+    ) -> Vec<Feature> {
+        let mut features = Vec::new();
+        let plain: HashSet<&str> = self
+            .seen
+            .iter()
+            .filter(|evidence| few(evidence.objects, evidence.values()))
+            .map(|evidence| evidence.name.as_str())
+            .collect();
+        for evidence in &self.seen {
+            let forced = settings.categorical.contains(&evidence.name);
+            let mut above = evidence.name.match_indices('.');
+            if above.any(|(dot, _)| plain.contains(&evidence.name[..dot])) {
+                continue;
+            }
+            if let Some(kind) = evidence.kind(forced, drop_ids, warnings) {
+                features.push(Feature {
+                    name: evidence.name.clone(),
+                    kind,
+                });
+            }
+        }
+        features
+    }
+
+    /// The raw `features` of an envelope, if the record is one.
+    fn envelope<'t>(&self, fields: &[(Cow<'t, str>, &'t RawValue)]) -> Option<&'t str> {
+        if !matches!(self.plan.format, Format::Auto | Format::Envelope) {
+            return None;
+        }
+        let (_, raw) = fields.iter().find(|(name, _)| name == "features")?;
+        Some(raw.get()).filter(|raw| raw.starts_with(['[', '{']))
+    }
+
+    fn object(
+        &mut self,
+        path: &str,
+        fields: &[(Cow<'_, str>, &RawValue)],
+        table: &Table,
+        depth: usize,
+    ) {
+        for (key, raw) in fields {
+            let name = format!("{path}{key}");
+            let entry = table.find(&name).map(|index| &table.entries[index]);
+            let (known, branch) = entry.map_or((false, false), |e| (e.leaf.is_some(), e.branch));
+            if raw.get().starts_with('{') && (branch || !known) && depth < MAX_PATH {
+                if !known && let Some(evidence) = self.evidence(&name) {
+                    evidence.objects += 1;
+                }
+                self.object(
+                    &format!("{name}."),
+                    &self::fields(raw.get()),
+                    table,
+                    depth + 1,
+                );
+            } else if !known {
+                self.value(&name, raw.get());
+            }
+        }
+    }
+
+    fn value(&mut self, name: &str, raw: &str) {
+        // A record that was decoded holds no text that cannot be read; if it does, it tells nothing.
+        if let Ok(value) = Value::of_json(raw) {
+            self.see(name, &value);
+        }
+    }
+
+    fn see(&mut self, name: &str, value: &Value<'_>) {
+        if let Some(evidence) = self.evidence(name) {
+            evidence.add(value);
+        }
+    }
+
+    fn evidence(&mut self, name: &str) -> Option<&mut Evidence> {
+        if let Some(index) = self.by_name.get(name) {
+            return self.seen.get_mut(*index);
+        }
+        let deep = name.split('.').count() > MAX_PATH;
+        if self.seen.len() >= MAX_FEATURES || name.len() > MAX_NAME_BYTES || deep {
+            self.left_over += 1;
+            return None;
+        }
+        self.by_name.insert(name.to_owned(), self.seen.len());
+        self.seen.push(Evidence {
+            name: name.to_owned(),
+            ..Evidence::default()
+        });
+        self.seen.last_mut()
+    }
+}
+
+impl Evidence {
+    fn add(&mut self, value: &Value<'_>) {
+        let (count, text) = match value {
+            Value::Null => (&mut self.missing, None),
+            Value::Text(text) if is_missing(text) => (&mut self.missing, None),
+            Value::Text(text) if spells_non_finite(text) => (&mut self.odd, None),
+            Value::Text(text) => (&mut self.texts, Some(text.as_ref())),
+            Value::Bool(true) => (&mut self.texts, Some("true")),
+            Value::Bool(false) => (&mut self.texts, Some("false")),
+            Value::Number(literal) => (&mut self.numbers, Some(*literal)),
+            Value::Nested => (&mut self.arrays, None),
+        };
+        *count += 1;
+        if let Some(text) = text {
+            self.distinct.insert(xxh3_64(text.as_bytes()));
+        }
+    }
+
+    /// Plain values that are not missing.
+    fn values(&self) -> usize {
+        self.numbers + self.texts + self.odd
+    }
+
+    /// The kind of the feature, or `None` when it is none.
+    fn kind(&self, forced: bool, drop_ids: bool, warnings: &mut Vec<String>) -> Option<Kind> {
+        let (name, values) = (printable(&self.name), self.values());
+        if values == 0 && self.arrays > 0 {
+            warnings.push(format!("field {name} holds arrays and is no feature"));
+            return None;
+        }
+        let never_plain = values == 0 && (self.objects > 0 || self.missing == 0);
+        if never_plain || few(values, self.objects) {
+            return None;
+        }
+        if forced {
+            return Some(Kind::Categorical);
+        }
+        if self.texts == 0 {
+            let words_only = self.odd > 0 && self.numbers == 0;
+            return Some(if words_only {
+                Kind::Categorical
+            } else {
+                Kind::Numeric
+            });
+        }
+        let (texts, different) = (self.texts, self.distinct.len());
+        if few(texts, self.numbers) {
+            warnings.push(format!(
+                "feature {name}: {texts} of {values} values are texts; taken as numeric, such records are bad ones; list it in schema.categorical if they are meant"
+            ));
+            return Some(Kind::Numeric);
+        }
+        if drop_ids && values >= 50 && different * 10 > values * 9 {
+            warnings.push(format!(
+                "field {name}: {different} different values in {values} records look like ids; left out; list it in schema.categorical to keep it"
+            ));
+            return None;
+        }
+        Some(Kind::Categorical)
+    }
+}
+
+/// True when there are `some`, but fewer than one in twenty of at least twenty.
+fn few(some: usize, others: usize) -> bool {
+    let all = some + others;
+    some > 0 && all >= 20 && some * 20 < all
+}
+
+/// The fields of a JSON object with their values as they stand; none when it is no object.
+fn fields(text: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
+    struct Fields;
+    impl<'a> Visitor<'a> for Fields {
+        type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut fields = Vec::new();
+            while let Some(Name(name)) = map.next_key()? {
+                fields.push((name, map.next_value()?));
+            }
+            Ok(fields)
+        }
+    }
+    use serde::Deserializer as _;
+    serde_json::Deserializer::from_str(text)
+        .deserialize_map(Fields)
+        .unwrap_or_default()
+}
+
+/// True when an object of the record holds a name twice, or two ways of writing the same dotted name.
+pub(super) fn names_twice(text: &str) -> bool {
+    fn walk(path: &str, text: &str, depth: usize, seen: &mut HashSet<String>) -> bool {
+        fields(text).into_iter().any(|(key, raw)| {
+            let name = format!("{path}{key}");
+            let nested = raw.get().starts_with('{') && depth < MAX_PATH;
+            let inside = nested && walk(&format!("{name}."), raw.get(), depth + 1, seen);
+            inside || !seen.insert(name)
+        })
+    }
+    walk("", text, 1, &mut HashSet::new())
+}
+
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn elements(raw: &str) -> Vec<&RawValue> {
+    serde_json::from_str(raw).unwrap_or_default()
+}
