@@ -1,1 +1,503 @@
-//! Placeholder.
+//! The heart: `handle(event) -> what happened`. No clock, no files, no network.
+//!
+//! Records become arrivals in [`crate::codec::Intake`]; arrivals enter here in order. A batch is cut when it is
+//! full, or when the daemon says that it has waited long enough. Each batch is predicted and scored with the
+//! state before it, then learned ([`step`]), so everything that a learner knows is a function of the
+//! accepted examples and the settings alone.
+
+use std::sync::Arc;
+
+pub mod batcher;
+pub mod board;
+pub mod hardest;
+pub mod history;
+pub mod settings;
+pub mod snapshot;
+mod step;
+
+pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint};
+pub use settings::{Mode, Optimizer, Schedule, Settings, Task};
+pub use snapshot::Snapshot;
+pub use step::{LastBatch, StepReport, Verdict};
+
+pub use batcher::Batch;
+use batcher::Frontier;
+use hardest::Hardest;
+use history::History;
+use step::Core;
+
+use crate::absgd::Normalizer;
+use crate::absgd::stats::{WeightReport, WeightStatistics};
+use crate::codec::{Encoder, Reason, Schema};
+use crate::evaluate::{EvaluationReport, Live, most_probable};
+use crate::example::{Arrival, Outcome, Positions};
+use crate::model::{self, Engine};
+use crate::state::{self, State};
+
+/// What can happen to a learner.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The features are known now; comes before the first example.
+    Schema(Arc<Schema>),
+    /// A record was decoded.
+    Arrival(&'a Arrival),
+    /// The waiting examples have waited long enough: learn them as a short batch.
+    Cut,
+}
+
+/// Why a learner cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine failed: a lost device or a broken invariant.
+    #[error("the model's arithmetic failed: {0}")]
+    Model(#[from] model::Error),
+    /// A state does not fit the settings.
+    #[error("the saved state does not fit: {0}")]
+    State(#[from] state::Error),
+    /// A saved text cannot be read.
+    #[error("the saved state does not fit: {name} cannot be read: {reason}")]
+    Text {
+        /// Name of the text.
+        name: &'static str,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Examples came before the schema.
+    #[error("an example arrived before its schema")]
+    NoSchema,
+}
+
+/// One model that learns, with all that it needs to go on after a restart.
+pub struct Learner {
+    task: Task,
+    core: Option<Core>,
+    batch: Batch,
+    previous: Batch,
+    newcomers: Vec<Arc<str>>,
+    frontier: Frontier,
+    tally: Tally,
+    settled: Tally,
+    history: History,
+    hardest: Hardest,
+}
+
+/// Counts of records that taught nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    unlabelled: u64,
+    unknown_fields: u64,
+    rejected: [u64; Reason::ALL.len()],
+}
+
+impl Learner {
+    /// A learner that knows nothing.
+    #[must_use]
+    pub fn new(task: Task) -> Self {
+        Self {
+            task,
+            core: None,
+            batch: Batch::default(),
+            previous: Batch::default(),
+            newcomers: Vec::new(),
+            frontier: Frontier::default(),
+            tally: Tally::default(),
+            settled: Tally::default(),
+            history: History::default(),
+            hardest: Hardest::default(),
+        }
+    }
+
+    /// A learner as it was when `state` was saved, with everything before `positions` learned.
+    ///
+    /// # Errors
+    /// When the state does not fit the task's model and schema.
+    pub fn restore(task: Task, state: &State, positions: Positions) -> Result<Self, Error> {
+        let schema: Schema = parse(state, "schema")?;
+        let classes: Vec<Arc<str>> = parse::<Vec<String>>(state, "classes")?
+            .into_iter()
+            .map(Arc::from)
+            .collect();
+        let counters = state.u64_exact("learner.counters", 3)?;
+        let mut core = Core::new(task.clone(), Arc::new(schema))?;
+        core.encoder = Encoder::load(&core.schema, task.codec.encoding, state)?;
+        core.engine = Engine::load(
+            &task.model,
+            core.encoder.width(),
+            classes.len(),
+            task.seed,
+            &task.device,
+            state,
+        )?;
+        core.normalizer = Normalizer::load(state)?;
+        core.statistics = WeightStatistics::load(state)?;
+        core.live = Live::load(&task.evaluation, state)?;
+        core.classes = classes;
+        core.examples = counters[0];
+        core.step = counters[1];
+        core.nonfinite_steps = counters[2];
+        let mut learner = Self::new(task);
+        learner.core = Some(core);
+        learner.frontier = Frontier::at(positions);
+        learner.settled = Tally::load(state);
+        learner.tally = learner.settled;
+        learner.history = History::load(state).unwrap_or_default();
+        Ok(learner)
+    }
+
+    /// Takes one event; a report when a batch was learned.
+    ///
+    /// # Errors
+    /// Only when nothing sensible can follow: see [`Error`].
+    pub fn handle(&mut self, event: Event<'_>) -> Result<Option<StepReport>, Error> {
+        match event {
+            Event::Schema(schema) => {
+                if self.core.is_none() {
+                    self.core = Some(Core::new(self.task.clone(), schema)?);
+                }
+                Ok(None)
+            }
+            Event::Arrival(arrival) => self.arrive(arrival),
+            Event::Cut if self.batch.is_empty() => Ok(None),
+            Event::Cut => self.learn().map(Some),
+        }
+    }
+
+    fn arrive(&mut self, arrival: &Arrival) -> Result<Option<StepReport>, Error> {
+        self.frontier.saw(arrival.partition, arrival.offset);
+        match &arrival.outcome {
+            Outcome::Example {
+                example,
+                new_class,
+                unknown_fields,
+            } => {
+                self.tally.unknown_fields += u64::from(*unknown_fields);
+                self.newcomers.extend(new_class.clone());
+                self.batch
+                    .push(example, (arrival.partition, arrival.offset));
+                if self.batch.len() >= self.task.learner.batch_size {
+                    return self.learn().map(Some);
+                }
+            }
+            Outcome::Unlabelled => self.tally.unlabelled += 1,
+            Outcome::Rejected { reject, .. } => {
+                self.tally.rejected[reject.reason as usize] += 1;
+            }
+        }
+        if self.batch.is_empty() {
+            self.settle();
+        }
+        Ok(None)
+    }
+
+    fn learn(&mut self) -> Result<StepReport, Error> {
+        let core = self.core.as_mut().ok_or(Error::NoSchema)?;
+        let report = core.step(&self.batch, &self.newcomers)?;
+        self.newcomers.clear();
+        self.note_hardest();
+        self.note_history(&report);
+        std::mem::swap(&mut self.batch, &mut self.previous);
+        self.batch.clear();
+        self.settle();
+        Ok(report)
+    }
+
+    fn settle(&mut self) {
+        self.frontier.settle();
+        self.settled = self.tally;
+    }
+
+    /// Predicts the examples that wait for a batch which will never be full; nothing is learned.
+    /// The predictions are in [`Self::last`].
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn predict_waiting(&mut self) -> Result<usize, Error> {
+        match &mut self.core {
+            Some(core) if !self.batch.is_empty() => core.predict(&self.batch)?,
+            _ => {}
+        }
+        Ok(self.batch.len())
+    }
+
+    fn note_hardest(&mut self) {
+        let Some(core) = &self.core else { return };
+        for (index, weight) in core.last.weights.iter().copied().enumerate() {
+            if !self.hardest.wants(weight) {
+                continue;
+            }
+            let known = core.last.known;
+            let predicted = &core.last.predicted[index * known..(index + 1) * known];
+            let (partition, offset) = self.batch.places[index];
+            self.hardest.push(
+                core.examples,
+                HardExample {
+                    id: self.batch.ids[index].as_deref().map(str::to_owned),
+                    partition,
+                    offset,
+                    step: core.step,
+                    label: core.classes[self.batch.classes[index] as usize].to_string(),
+                    prediction: most_probable(predicted)
+                        .map(|class| core.classes[class].to_string()),
+                    loss: core.last.losses[index],
+                    weight,
+                },
+            );
+        }
+    }
+
+    fn note_history(&mut self, report: &StepReport) {
+        let Some(core) = &self.core else { return };
+        if report.verdict == Verdict::SkippedNonFinite || !self.history.wants(report.step) {
+            return;
+        }
+        let weights = core.weight_report();
+        let share = |pick: fn(&crate::absgd::stats::ClassWeights) -> f64| {
+            core.classes
+                .iter()
+                .map(|class| weights.classes.get(&**class).map_or(0.0, pick))
+                .collect::<Vec<f64>>()
+        };
+        self.history.push(HistoryPoint {
+            step: report.step,
+            examples: report.examples,
+            lambda: core.task.learner.lambda.0,
+            log_s: weights.log_s,
+            objective: weights.objective,
+            effective_sample_size: weights.effective_sample_size,
+            kl_to_uniform: weights.kl_to_uniform,
+            max_weight: weights.max_weight,
+            clipped_share: weights.clipped_share,
+            loss: report.loss,
+            pr_auc: None,
+            weight_share: share(|class| class.weight_share),
+            example_share: share(|class| class.example_share),
+        });
+    }
+
+    /// The model as of the last step, to be served; `None` before anything was learned.
+    ///
+    /// # Errors
+    /// When the parameters cannot be read from their device.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, Error> {
+        let Some(core) = self.core.as_ref().filter(|core| core.step > 0) else {
+            return Ok(None);
+        };
+        Ok(Some(Snapshot {
+            model_version: core.step,
+            examples: core.examples,
+            trained_through: self.frontier.boundary().clone(),
+            schema: Arc::clone(&core.schema),
+            codec: Arc::clone(&self.task.codec),
+            classes: core.classes.clone(),
+            encoder: core.encoder.clone(),
+            frozen: core.engine.frozen()?,
+        }))
+    }
+
+    /// The statistics as of the last step. Before the schema is known they are empty, and `discovering` says
+    /// how far that is.
+    pub fn board(&mut self, discovering: Option<Discovering>) -> Board {
+        let evaluation = match &self.core {
+            Some(core) => core.evaluation(),
+            None => Live::new(&self.task.evaluation).report(&[]),
+        };
+        self.history.score_newest(evaluation.window.pr_auc_rare);
+        self.hardest.expire(self.examples());
+        Board {
+            step: self.steps(),
+            examples: self.examples(),
+            classes: self.classes().to_vec(),
+            weights: self.weight_report(),
+            history: self.history.points(),
+            hardest: self.hardest.list(),
+            evaluation,
+            counts: self.counts(),
+            discovering,
+        }
+    }
+
+    /// What became of every record seen so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            accepted: self.core.as_ref().map_or(0, |core| core.examples),
+            unlabelled: self.tally.unlabelled,
+            rejected: Reason::ALL
+                .iter()
+                .map(|reason| (reason.as_str(), self.tally.rejected[*reason as usize]))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            unknown_fields: self.tally.unknown_fields,
+            nonfinite_steps: self.core.as_ref().map_or(0, |core| core.nonfinite_steps),
+        }
+    }
+
+    /// The last batch and how it was predicted and weighed.
+    #[must_use]
+    pub fn last(&self) -> Option<(&Batch, &LastBatch)> {
+        self.core.as_ref().map(|core| (&self.previous, &core.last))
+    }
+
+    /// The examples that wait, as [`Self::predict_waiting`] predicted them.
+    #[must_use]
+    pub fn waiting_batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Weight statistics as of the last step.
+    #[must_use]
+    pub fn weight_report(&self) -> WeightReport {
+        match &self.core {
+            Some(core) => core.weight_report(),
+            None => WeightStatistics::new().report(
+                self.task.learner.lambda,
+                self.task.learner.gamma,
+                Normalizer::new().log_s(),
+                &[],
+            ),
+        }
+    }
+
+    /// Norm of the last change of the parameters (learning rate times velocity); 0 before anything was learned.
+    #[must_use]
+    pub fn update_norm(&self) -> f64 {
+        self.core.as_ref().map_or(0.0, |core| {
+            core.task.learner.learning_rate * core.engine.velocity_norm()
+        })
+    }
+
+    /// Class names in class order, those of waiting examples included.
+    #[must_use]
+    pub fn all_classes(&self) -> Vec<Arc<str>> {
+        let mut classes = self.classes().to_vec();
+        classes.extend(self.newcomers.iter().cloned());
+        classes
+    }
+
+    /// Examples that wait for their batch.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Examples learned so far.
+    #[must_use]
+    pub fn examples(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.examples)
+    }
+
+    /// Steps committed so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.core.as_ref().map_or(0, |core| core.step)
+    }
+
+    /// Class names in class order.
+    #[must_use]
+    pub fn classes(&self) -> &[Arc<str>] {
+        self.core.as_ref().map_or(&[], |core| &core.classes)
+    }
+
+    /// The schema, once it is known.
+    #[must_use]
+    pub fn schema(&self) -> Option<&Arc<Schema>> {
+        self.core.as_ref().map(|core| &core.schema)
+    }
+
+    /// Next offsets at the last boundary between batches: what a checkpoint of now covers.
+    #[must_use]
+    pub fn positions(&self) -> &Positions {
+        self.frontier.boundary()
+    }
+
+    /// Changes settings from the next step on.
+    pub fn set(&mut self, settings: Settings) {
+        if let Some(core) = &mut self.core {
+            core.task.learner = settings.clone();
+        }
+        self.task.learner = settings;
+    }
+
+    /// Settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.task.learner
+    }
+
+    /// The learning state as of the last boundary; `None` before the schema is known.
+    ///
+    /// # Errors
+    /// When the parameters cannot be read from their device.
+    pub fn save(&self) -> Result<Option<State>, Error> {
+        let Some(core) = self.core.as_ref() else {
+            return Ok(None);
+        };
+        let mut state = State::default();
+        state.put_text("schema", to_json(&*core.schema));
+        state.put_text("classes", to_json(&core.classes));
+        state.put_u64(
+            "learner.counters",
+            vec![core.examples, core.step, core.nonfinite_steps],
+        );
+        core.encoder.save(&mut state);
+        core.engine.save(&mut state)?;
+        core.normalizer.save(&mut state);
+        core.statistics.save(&mut state);
+        core.live.save(&mut state);
+        self.settled.save(&mut state);
+        self.history.save(&mut state);
+        Ok(Some(state))
+    }
+}
+
+impl Core {
+    fn weight_report(&self) -> WeightReport {
+        self.statistics.report(
+            self.task.learner.lambda,
+            self.task.learner.gamma,
+            self.normalizer.log_s(),
+            &self.classes,
+        )
+    }
+
+    fn evaluation(&self) -> EvaluationReport {
+        self.live.report(&self.classes)
+    }
+}
+
+impl Tally {
+    const NAME: &'static str = "display.tally";
+
+    fn save(&self, state: &mut State) {
+        let mut counts = vec![self.unlabelled, self.unknown_fields];
+        counts.extend(self.rejected);
+        state.put_u64(Self::NAME, counts);
+    }
+
+    /// Counts for people: a state without them, or of another set of reasons, starts at 0.
+    fn load(state: &State) -> Self {
+        let mut tally = Self::default();
+        if let Ok([unlabelled, unknown_fields, rejected @ ..]) = state.u64(Self::NAME)
+            && let Ok(rejected) = rejected.try_into()
+        {
+            tally = Self {
+                unlabelled: *unlabelled,
+                unknown_fields: *unknown_fields,
+                rejected,
+            };
+        }
+        tally
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(state: &State, name: &'static str) -> Result<T, Error> {
+    serde_json::from_str(state.text(name)?).map_err(|error| Error::Text {
+        name,
+        reason: error.to_string(),
+    })
+}
+
+/// A text of the state. The types written here (names and kinds) always have a JSON form.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,108 @@
+//! What the learner tells the outside about itself: one immutable board a publish, shared by pointer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::absgd::stats::WeightReport;
+use crate::evaluate::EvaluationReport;
+
+/// Everything that the statistics endpoints and the page show, as of one step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Board {
+    /// Steps committed so far.
+    pub step: u64,
+    /// Examples learned so far.
+    pub examples: u64,
+    /// Class names, in class order.
+    pub classes: Vec<Arc<str>>,
+    /// The weight statistics of the last step and their decayed sums per class.
+    pub weights: WeightReport,
+    /// The evolution of the weights, oldest first; thinned so that it covers the whole run.
+    pub history: Arc<Vec<HistoryPoint>>,
+    /// The recent examples of largest weight, heaviest first.
+    pub hardest: Vec<HardExample>,
+    /// Prequential metrics.
+    pub evaluation: EvaluationReport,
+    /// What became of every record.
+    pub counts: Counts,
+    /// Progress of the schema's discovery, while it lasts.
+    pub discovering: Option<Discovering>,
+}
+
+/// One point of the history.
+#[derive(Debug, Clone, Serialize)]
+pub struct HistoryPoint {
+    /// The step.
+    pub step: u64,
+    /// Examples learned by then.
+    pub examples: u64,
+    /// λ of that step.
+    pub lambda: f64,
+    /// `ln s` after that step.
+    pub log_s: f64,
+    /// λ·ln s: the running value of the robust objective.
+    pub objective: f64,
+    /// (Σp)²/Σp² as a share of the batch.
+    pub effective_sample_size: f64,
+    /// KL divergence of the batch's weights from uniform, in nats.
+    pub kl_to_uniform: f64,
+    /// Largest weight of the batch.
+    pub max_weight: f64,
+    /// Share of the batch whose weight met the cap.
+    pub clipped_share: f64,
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Windowed PR-AUC of the rare class(es), where defined.
+    pub pr_auc: Option<f64>,
+    /// Per class, in class order: share of all weight (decayed).
+    pub weight_share: Vec<f64>,
+    /// Per class, in class order: share of all examples (decayed).
+    pub example_share: Vec<f64>,
+}
+
+/// A recent example of large weight.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HardExample {
+    /// The record's own id, if the schema names one.
+    pub id: Option<String>,
+    /// Where it came from.
+    pub partition: i32,
+    /// Where it came from.
+    pub offset: i64,
+    /// The step that learned it.
+    pub step: u64,
+    /// Its label.
+    pub label: String,
+    /// What was predicted before it was learned; `None` before any class was known.
+    pub prediction: Option<String>,
+    /// Its loss, before it was learned.
+    pub loss: f64,
+    /// Its weight in that step.
+    pub weight: f64,
+}
+
+/// What became of every record since the state began (rejects: since this process began with that state).
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Counts {
+    /// Labelled examples that were learned.
+    pub accepted: u64,
+    /// Records without a label.
+    pub unlabelled: u64,
+    /// Bad records by reason.
+    pub rejected: BTreeMap<&'static str, u64>,
+    /// Top-level fields that the schema does not know.
+    pub unknown_fields: u64,
+    /// Batches whose step was dropped because a loss or the gradient was not finite.
+    pub nonfinite_steps: u64,
+}
+
+/// How far the discovery of the schema is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Discovering {
+    /// Records kept so far.
+    pub seen: usize,
+    /// Labelled records that discovery waits for.
+    pub wanted: usize,
+}

@@ -1,0 +1,185 @@
+//! The `[learner]` table, and the bundle of everything that decides what is learned.
+
+use serde::{Deserialize, Serialize};
+
+use crate::absgd::{self, MomentumForm, NormalizerStart, UpdateRule};
+use crate::example::{Lambda, Limit};
+use crate::{codec, evaluate, loss, model};
+
+/// One learner, or several side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// One learner with the settings of the tables.
+    Single,
+}
+
+/// What moves the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Momentum SGD, as in the paper.
+    Momentum,
+}
+
+/// How the learning rate and λ move with the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// They stay as set.
+    Constant,
+}
+
+/// The `[learner]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// One learner.
+    pub mode: Mode,
+    /// Temperature λ of the weights.
+    pub lambda: Lambda,
+    /// Rate γ of the moving normaliser, in (0, 1].
+    pub gamma: f64,
+    /// How the normaliser starts.
+    pub normalizer_start: NormalizerStart,
+    /// Relative cap of a weight; off = the exact paper.
+    pub weight_cap: Limit,
+    /// Examples a step.
+    pub batch_size: usize,
+    /// Milliseconds after which a batch that is not full is learned anyway; off = never.
+    pub batch_linger_ms: Limit,
+    /// Step size.
+    pub learning_rate: f64,
+    /// What moves the parameters.
+    pub optimizer: Optimizer,
+    /// Momentum β in [0, 1).
+    pub momentum: f64,
+    /// Where the learning rate enters the velocity.
+    pub momentum_form: MomentumForm,
+    /// L2 decay, on every parameter.
+    pub weight_decay: f64,
+    /// Bound of the gradient's norm.
+    pub clip_norm: Limit,
+    /// Stored rows learned again a step; 0 = off.
+    pub rehearsal_rows: usize,
+    /// Rows kept a class for rehearsal.
+    pub rehearsal_memory: usize,
+    /// How the learning rate and λ move.
+    pub schedule: Schedule,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let weights = absgd::Settings::default();
+        Self {
+            mode: Mode::Single,
+            lambda: weights.lambda,
+            gamma: weights.gamma,
+            normalizer_start: weights.normalizer_start,
+            weight_cap: weights.weight_cap,
+            batch_size: 64,
+            batch_linger_ms: Limit::At(1000.0),
+            learning_rate: 0.05,
+            optimizer: Optimizer::Momentum,
+            momentum: 0.9,
+            momentum_form: MomentumForm::Torch,
+            weight_decay: 0.0,
+            clip_norm: Limit::At(1.0),
+            rehearsal_rows: 0,
+            rehearsal_memory: 200,
+            schedule: Schedule::Constant,
+        }
+    }
+}
+
+/// The key inside the table, and what is wrong with its value.
+pub type Complaint = (String, String);
+
+fn complain(key: &str, reason: impl Into<String>) -> Result<(), Complaint> {
+    Err((key.to_owned(), reason.into()))
+}
+
+impl Settings {
+    /// The part of the table that weighs examples.
+    #[must_use]
+    pub fn weights(&self) -> absgd::Settings {
+        absgd::Settings {
+            lambda: self.lambda,
+            gamma: self.gamma,
+            normalizer_start: self.normalizer_start,
+            weight_cap: self.weight_cap,
+        }
+    }
+
+    /// The part of the table that moves parameters.
+    #[must_use]
+    pub fn update_rule(&self) -> UpdateRule {
+        UpdateRule {
+            learning_rate: self.learning_rate,
+            momentum: self.momentum,
+            form: self.momentum_form,
+            weight_decay: self.weight_decay,
+        }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first key whose value cannot work, and what would.
+    pub fn check(&self) -> Result<(), Complaint> {
+        self.weights().check()?;
+        if self.batch_size == 0 || self.batch_size > 1 << 20 {
+            return complain("batch_size", "must be between 1 and 1048576 examples");
+        }
+        if let Some(linger) = self.batch_linger_ms.get()
+            && !(1.0..=3_600_000.0).contains(&linger)
+        {
+            return complain(
+                "batch_linger_ms",
+                "must be between 1 and 3600000 milliseconds, or \"off\"",
+            );
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return complain("learning_rate", "must be a positive number, such as 0.05");
+        }
+        if !(0.0..1.0).contains(&self.momentum) {
+            return complain("momentum", "must be at least 0 and below 1, such as 0.9");
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return complain("weight_decay", "must be 0 or a small positive number");
+        }
+        if let Some(clip) = self.clip_norm.get()
+            && !(clip > 0.0 && clip.is_finite())
+        {
+            return complain("clip_norm", "must be a positive number, or \"off\"");
+        }
+        if self.rehearsal_rows != 0 {
+            return complain(
+                "rehearsal_rows",
+                "rehearsal is not available in this version: leave it at 0",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Everything that decides what is learned from a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// `[learner]`.
+    pub learner: Settings,
+    /// `[model]`.
+    pub model: model::Settings,
+    /// `[loss]`.
+    pub loss: loss::Settings,
+    /// `[schema]`.
+    pub codec: std::sync::Arc<codec::Settings>,
+    /// `[evaluation]`.
+    pub evaluation: evaluate::Settings,
+    /// `[decision]`.
+    pub decision: evaluate::DecisionSettings,
+    /// Seed of the initial parameters.
+    pub seed: u64,
+    /// Where the arithmetic runs.
+    pub device: model::DeviceChoice,
+}

@@ -1,0 +1,62 @@
+//! The published model: immutable, shared by pointer, never a view of what is being trained.
+
+use std::sync::Arc;
+
+use crate::codec::{self, Encoder, Reject, Schema};
+use crate::evaluate::most_probable;
+use crate::example::{Positions, Prediction};
+use crate::model::Frozen;
+
+/// Everything that a prediction needs, as of one step.
+pub struct Snapshot {
+    /// The step that made this model.
+    pub model_version: u64,
+    /// Examples learned by then.
+    pub examples: u64,
+    /// Next offsets: the model has learned everything before them.
+    pub trained_through: Positions,
+    /// The features.
+    pub schema: Arc<Schema>,
+    /// How records are read.
+    pub codec: Arc<codec::Settings>,
+    /// Class names, in class order.
+    pub classes: Vec<Arc<str>>,
+    /// Encoder as of that step.
+    pub encoder: Encoder,
+    /// Detached copies of the parameters.
+    pub frozen: Frozen,
+}
+
+impl Snapshot {
+    /// One row of a predict request, from its JSON text: an array in schema order or an object by name.
+    ///
+    /// # Errors
+    /// The field that does not fit, and why.
+    pub fn row(&self, json: &str) -> Result<Box<[f32]>, Reject> {
+        codec::row_of_json(&self.schema, &self.codec, json)
+    }
+
+    /// Class and probabilities of each row.
+    ///
+    /// # Errors
+    /// When the model could not be evaluated, or an output was not finite.
+    pub fn predict(&self, rows: &[Box<[f32]>]) -> Result<Vec<Prediction>, String> {
+        let mut inputs = Vec::with_capacity(rows.len() * self.encoder.width());
+        self.encoder
+            .encode(rows.iter().map(|row| &**row), &mut inputs);
+        let probabilities = self
+            .frozen
+            .probabilities(&inputs, rows.len())
+            .map_err(|error| error.to_string())?;
+        if !probabilities.iter().all(|p| p.is_finite()) {
+            return Err("the model's output is not finite".to_owned());
+        }
+        Ok(probabilities
+            .chunks_exact(self.classes.len().max(1))
+            .map(|row| Prediction {
+                class: most_probable(row).unwrap_or(0),
+                probabilities: row.to_vec(),
+            })
+            .collect())
+    }
+}
