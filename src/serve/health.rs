@@ -1,0 +1,53 @@
+//! Live, ready, metrics. Live never depends on a broker or a queue: it says that the process answers and that
+//! its learner has not died. Ready says that a model is served and that the daemon is not going away.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::guard::Gate;
+use super::predict::served;
+use super::problem::{Code, Problem};
+
+pub async fn live(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Problem> {
+    if gate.app.alive.load(Ordering::Acquire) {
+        Ok(Json(json!({"live": true})))
+    } else {
+        Err(Problem::new(
+            Code::Unavailable,
+            "the learner has ended: restart the daemon",
+        )
+        .with("live", json!(false)))
+    }
+}
+
+pub async fn ready(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Problem> {
+    check_ready(&gate)
+        .map(|version| Json(json!({"live": true, "ready": true, "model_version": version})))
+}
+
+/// Version of the served model.
+pub fn check_ready(gate: &Gate) -> Result<u64, Problem> {
+    let problem = if *gate.app.draining.borrow() {
+        Problem::new(Code::Draining, "the daemon is shutting down")
+    } else {
+        match served(&gate.app) {
+            Ok(model) => return Ok(model.version()),
+            Err(problem) => problem,
+        }
+    };
+    Err(problem.with("ready", json!(false)))
+}
+
+pub async fn metrics(State(gate): State<Arc<Gate>>) -> Response {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        (gate.app.metrics)(),
+    )
+        .into_response()
+}
