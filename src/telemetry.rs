@@ -1,1 +1,205 @@
-//! Placeholder.
+//! Every metric's name, label and bucket, in one table; and the log lines.
+//!
+//! Names follow the Prometheus guide: one prefix, base units, `_total` on counters, timestamps instead of ages.
+//! Labels come from closed sets, so that the number of series is bounded: classes beyond the first
+//! [`CLASS_LABELS`] are counted under `other`.
+
+mod meters;
+mod table;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{Unit, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+pub use meters::Meters;
+pub use table::{Entry, Kind, TABLE};
+
+use crate::codec::Reason;
+use crate::learner::Board;
+
+/// Classes that have a label of their own.
+pub const CLASS_LABELS: usize = 32;
+
+/// Renders the metrics. Clones share one registry.
+#[derive(Clone)]
+pub struct Handle(PrometheusHandle);
+
+impl Handle {
+    /// The text exposition format, version 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Moves recorded distributions into their buckets: to be called every few seconds, so that they do not pile up
+    /// where nobody scrapes.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Installs the registry of this process and describes every metric; a second call gets the first one's.
+///
+/// # Errors
+/// When another recorder was installed before.
+pub fn install() -> Result<Handle, BuildError> {
+    static HANDLE: OnceLock<Handle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let mut builder = PrometheusBuilder::new();
+    for entry in TABLE {
+        if let Kind::Histogram(buckets) = entry.kind {
+            builder =
+                builder.set_buckets_for_metric(Matcher::Full(entry.name.to_owned()), buckets)?;
+        }
+    }
+    let handle = Handle(builder.install_recorder()?);
+    describe();
+    Ok(HANDLE.get_or_init(|| handle).clone())
+}
+
+fn describe() {
+    for entry in TABLE {
+        match entry.kind {
+            Kind::Counter => metrics::describe_counter!(entry.name, Unit::Count, entry.help),
+            Kind::Gauge => metrics::describe_gauge!(entry.name, Unit::Count, entry.help),
+            Kind::Histogram(_) => metrics::describe_histogram!(entry.name, Unit::Count, entry.help),
+        }
+    }
+    let profile = if cfg!(feature = "cuda") {
+        "cuda"
+    } else {
+        "cpu"
+    };
+    gauge!("skewd_build_info", "version" => env!("CARGO_PKG_VERSION"), "build" => profile).set(1.0);
+    counter!("skewd_snapshot_failures_total").increment(0);
+    counter!("skewd_snapshots_total").increment(0);
+}
+
+/// What the metrics of a board need beside the board.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// Name of the stream.
+    pub topic: String,
+    /// Records not read yet, per partition.
+    pub lag: BTreeMap<i32, i64>,
+    /// True while training has stopped until a person acts.
+    pub halted: bool,
+    /// Norm of the last change of the parameters.
+    pub update_norm: f64,
+}
+
+/// Publishes the statistics of a board; a figure that is not defined is not published, and `NaN` if it once was.
+pub fn record_board(board: &Board, facts: &Facts) {
+    for (partition, lag) in &facts.lag {
+        gauge!("skewd_consumer_lag_records",
+            "topic" => facts.topic.clone(), "partition" => partition.to_string())
+        .set(*lag as f64);
+    }
+    gauge!("skewd_training_halted").set(f64::from(u8::from(facts.halted)));
+    gauge!("skewd_parameter_update_norm").set(facts.update_norm);
+    gauge!("skewd_effective_sample_ratio").set(board.weights.effective_sample_size);
+    gauge!("skewd_normalizer_log").set(board.weights.log_s);
+    gauge!("skewd_lambda").set(board.weights.lambda.0);
+    record_classes(board);
+    record_scores(board);
+}
+
+fn record_classes(board: &Board) {
+    for class in board.classes.iter().take(CLASS_LABELS) {
+        if let Some(weights) = board.weights.classes.get(class.as_ref())
+            && weights.example_share > 0.0
+        {
+            gauge!("skewd_weight_mass_ratio", "class" => class.to_string())
+                .set(weights.weight_share / weights.example_share);
+        }
+        let recall = board.evaluation.window.recall.get(class.as_ref());
+        if let Some(recall) = recall.copied().flatten() {
+            gauge!("skewd_class_recall_ratio", "class" => class.to_string()).set(recall);
+        }
+    }
+}
+
+fn record_scores(board: &Board) {
+    let window = &board.evaluation.window;
+    let scores = [
+        ("pr_auc_rare", window.pr_auc_rare),
+        ("pr_auc_macro", window.pr_auc_macro),
+        ("roc_auc_macro", window.roc_auc_macro),
+        ("balanced_accuracy", window.balanced_accuracy),
+        ("g_mean", window.g_mean),
+        ("accuracy", window.accuracy),
+        ("log_loss", window.log_loss),
+        ("brier", window.brier),
+    ];
+    for (name, score) in scores {
+        if let Some(score) = score {
+            gauge!("skewd_prequential_score", "metric" => name).set(score);
+        }
+    }
+    if let Some(error) = window.calibration_error {
+        gauge!("skewd_calibration_error_ratio").set(error);
+    }
+}
+
+/// Notes that a model was published for serving.
+pub fn record_model(version: u64) {
+    gauge!("skewd_model_version").set(version as f64);
+    gauge!("skewd_served_model_timestamp_seconds").set(unix_seconds());
+}
+
+/// Notes that a checkpoint was written, or could not be.
+pub fn record_checkpoint(written: bool) {
+    counter!("skewd_snapshots_total").increment(1);
+    if written {
+        gauge!("skewd_snapshot_timestamp_seconds").set(unix_seconds());
+    } else {
+        counter!("skewd_snapshot_failures_total").increment(1);
+    }
+}
+
+/// Notes that a bad record was written to the dead letters.
+pub fn record_dead_letter(reason: Reason) {
+    counter!("skewd_dead_letters_total", "reason" => reason.as_str()).increment(1);
+}
+
+/// Notes how many requests are being answered.
+pub fn record_in_flight(in_flight: usize) {
+    gauge!("skewd_http_requests_in_flight").set(in_flight as f64);
+}
+
+/// Notes that a request was answered. `route` and `method` come from closed sets.
+pub fn record_request(route: &'static str, method: &'static str, status: u16, seconds: f64) {
+    counter!("skewd_http_requests_total",
+        "route" => route, "method" => method, "code" => status.to_string())
+    .increment(1);
+    histogram!("skewd_http_request_duration_seconds", "route" => route, "method" => method)
+        .record(seconds);
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Sends log lines to standard error; `SKEWD_LOG` chooses what is said. Later calls change nothing.
+pub fn start_logging(json: bool) {
+    let filter = EnvFilter::try_from_env("SKEWD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // Only the first call of a process installs a subscriber; a second one means the same.
+    let _ = if json {
+        lines.json().flatten_event(true).try_init()
+    } else {
+        lines.with_target(false).try_init()
+    };
+}
