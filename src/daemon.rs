@@ -1,1 +1,290 @@
-//! Placeholder.
+//! The only file that knows every room: build, THE LOOP, drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+mod build;
+mod control;
+mod http;
+mod letters;
+mod publish;
+mod saver;
+
+use crate::cli::Failure;
+use crate::codec::Intake;
+use crate::config::Config;
+use crate::example::{Arrival, Outcome, Record};
+use crate::learner::{Event, Learner, StepReport};
+use crate::stream::{self, Polled, Source};
+use crate::telemetry::Meters;
+
+use control::{Control, Holding};
+use letters::Letters;
+use publish::{Publisher, Shared};
+use saver::Saver;
+
+/// Records taken from the source at once: few enough that commands and linger are never far away.
+const POLL_RECORDS: usize = 1024;
+/// Longest wait for records, so that a stop or a command is noticed soon.
+const POLL_WAIT: Duration = Duration::from_millis(20);
+/// Pause before a source that failed is asked again.
+const RETRY_WAIT: Duration = Duration::from_millis(200);
+
+/// The learner's thread: everything that learning needs, in one place, moved by one loop.
+struct Trainer {
+    config: Config,
+    source: Box<dyn Source>,
+    intake: Intake,
+    learner: Learner,
+    letters: Letters,
+    saver: Saver,
+    publisher: Publisher,
+    control: Control,
+    meters: Meters,
+    shared: Arc<Shared>,
+    records: Vec<Record>,
+    arrivals: Vec<Arrival>,
+    waiting_since: Option<Instant>,
+}
+
+impl Trainer {
+    /// THE LOOP. Ends when a stop was asked for, or when nothing sensible can follow.
+    fn run(&mut self) -> Result<(), Failure> {
+        while !self.shared.stopping() {
+            self.obey()?;
+            if self.control.holding() == Holding::Nothing && self.letters.deliver() {
+                self.poll()?;
+                self.decode();
+                self.learn()?;
+                self.linger()?;
+            } else {
+                std::thread::sleep(POLL_WAIT);
+            }
+            self.tell()?;
+        }
+        self.finish()
+    }
+
+    /// Asks the source for records.
+    fn poll(&mut self) -> Result<(), Failure> {
+        match self
+            .source
+            .poll(self.patience(), POLL_RECORDS, &mut self.records)
+        {
+            Ok(Polled::Records | Polled::Idle) => {}
+            Ok(Polled::End) => self.control.halt("the source has ended".to_owned()),
+            Err(stream::Error::Halt(halt)) => {
+                tracing::error!(reason = %halt, "training stops; predictions go on");
+                self.control.halt(halt.to_string());
+            }
+            Err(error @ stream::Error::Dead(_)) => return Err(Failure::internal(error)),
+            Err(error) => {
+                if self.control.complain(Instant::now()) {
+                    tracing::warn!(%error, "the source failed; trying again");
+                }
+                std::thread::sleep(RETRY_WAIT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records -> arrivals; rejects go to the dead letters.
+    fn decode(&mut self) {
+        self.meters.consumed(&self.records);
+        for record in self.records.drain(..) {
+            self.intake.push(record, &mut self.arrivals);
+        }
+        for warning in self.intake.take_warnings() {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// Arrivals -> steps.
+    fn learn(&mut self) -> Result<(), Failure> {
+        if self.arrivals.is_empty() {
+            return Ok(());
+        }
+        self.introduce_schema()?;
+        for arrival in std::mem::take(&mut self.arrivals) {
+            match &arrival.outcome {
+                Outcome::Rejected { reject, record } => {
+                    self.meters.rejected(reject.reason);
+                    self.letters.post(record, reject);
+                }
+                Outcome::Unlabelled => self.meters.unlabelled(),
+                Outcome::Example { .. } => {}
+            }
+            let started = Instant::now();
+            let report = self
+                .learner
+                .handle(Event::Arrival(&arrival))
+                .map_err(Failure::internal)?;
+            if let Some(report) = report {
+                self.stepped(&report, started.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns a batch that has waited long enough.
+    fn linger(&mut self) -> Result<(), Failure> {
+        if self.learner.waiting() == 0 {
+            self.waiting_since = None;
+            return Ok(());
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        if let Some(linger) = self.linger_time()
+            && since.elapsed() >= linger
+        {
+            self.cut()?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let report = self.learner.handle(Event::Cut).map_err(Failure::internal)?;
+        if let Some(report) = report {
+            self.stepped(&report, started.elapsed());
+        }
+        self.waiting_since = None;
+        Ok(())
+    }
+
+    fn stepped(&mut self, report: &StepReport, took: Duration) {
+        self.waiting_since = None;
+        self.meters.stepped(report, took);
+        if let Some((batch, last)) = self.learner.last() {
+            self.meters
+                .batch(self.learner.classes(), &batch.classes, last);
+        }
+        self.publisher.stepped();
+    }
+
+    /// Publishes what is new, and writes a checkpoint when one is due.
+    fn tell(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        self.publish(now);
+        if let Some(positions) = self.saver.finished()? {
+            if let Some(last) = self.saver.last() {
+                self.publisher.saved(last.digest.clone(), last.examples);
+            }
+            if let Err(error) = self.source.checkpointed(&positions) {
+                tracing::warn!(%error, "the source did not note the checkpoint's positions");
+            }
+        }
+        if self.saver.due(now, &self.learner) && self.letters.settled() {
+            self.saver
+                .save(now, &self.config, &self.learner, &*self.source);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, now: Instant) {
+        self.publisher.publish(
+            now,
+            &mut self.learner,
+            &self.intake,
+            &mut *self.source,
+            &self.control,
+            self.letters.trouble(),
+        );
+    }
+
+    /// A stop was asked for: finish the batch if batches may be short, then write down what was learned.
+    fn finish(&mut self) -> Result<(), Failure> {
+        if self.linger_time().is_some() && self.control.holding() == Holding::Nothing {
+            self.cut()?;
+        }
+        let settled = self.letters.deliver() && self.letters.settled();
+        self.saver.wait()?;
+        if !settled {
+            tracing::error!(
+                "dead letters could not be delivered: the last checkpoint stays behind them, and the records since \
+                 then are read again after a restart"
+            );
+            return Ok(());
+        }
+        if self.saver.stale(&self.learner) {
+            self.saver
+                .save(Instant::now(), &self.config, &self.learner, &*self.source);
+            self.saver.wait()?;
+        }
+        if let Some(positions) = self.saver.finished()? {
+            let _ = self.source.checkpointed(&positions);
+        }
+        Ok(())
+    }
+
+    fn linger_time(&self) -> Option<Duration> {
+        self.learner
+            .settings()
+            .batch_linger_ms
+            .get()
+            .map(|ms| Duration::from_secs_f64(ms / 1000.0))
+    }
+
+    /// How long to wait for records: never past the moment when a waiting batch must be learned.
+    fn patience(&self) -> Duration {
+        match (self.linger_time(), self.waiting_since) {
+            (Some(linger), Some(since)) => linger.saturating_sub(since.elapsed()).min(POLL_WAIT),
+            _ => POLL_WAIT,
+        }
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    trainer: Option<std::thread::JoinHandle<Result<(), Failure>>>,
+    http: http::Servers,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// `skewd serve`: runs until a signal.
+///
+/// # Errors
+/// An exit code and what to do.
+pub fn serve(config: Config) -> Result<(), Failure> {
+    Daemon::start(config)?.run_until(None, |daemon| {
+        tracing::info!(address = %daemon.address, admin = %daemon.admin_address, "serving");
+    })
+}
+
+impl Daemon {
+    /// The address of the public listener.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Calls `greet` once everything runs, then serves until a signal, until `limit` is over, or until the
+    /// learner's thread ends; then drains: readiness off, last batch, checkpoint, open requests, exit.
+    ///
+    /// # Errors
+    /// What ended the learner's thread, if it was not asked to end.
+    pub fn run_until(
+        mut self,
+        limit: Option<Duration>,
+        greet: impl FnOnce(&Self),
+    ) -> Result<(), Failure> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let signals = self.runtime.block_on(async { http::Signals::new() })?;
+        greet(&self);
+        let trainer = self.trainer.take();
+        self.runtime
+            .block_on(http::until_stop(signals, deadline, trainer.as_ref()));
+        self.shared.stop();
+        let end = match trainer.map(std::thread::JoinHandle::join) {
+            Some(Ok(end)) => end,
+            Some(Err(_)) => Err(Failure::internal("the learner's thread died")),
+            None => Ok(()),
+        };
+        self.http.drain();
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+        end
+    }
+}

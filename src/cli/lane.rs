@@ -1,0 +1,94 @@
+//! One learner of a replay, with every prediction that it made.
+
+use crate::evaluate::{Exact, Scored};
+use crate::example::{Arrival, Outcome};
+use crate::learner::{Error, Event, Learner, Task};
+
+/// One learner and its exact scores.
+pub struct Lane {
+    /// What the report calls it.
+    pub name: String,
+    /// Its learning settings, by dotted key.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// The learner.
+    pub learner: Learner,
+    /// Predictions of the last pass.
+    pub exact: Exact,
+    arrived: u64,
+    scored: u64,
+    counted_from: u64,
+}
+
+impl Lane {
+    /// A lane that has seen nothing.
+    #[must_use]
+    pub fn new(
+        name: String,
+        settings: serde_json::Map<String, serde_json::Value>,
+        task: Task,
+    ) -> Self {
+        Self {
+            name,
+            settings,
+            learner: Learner::new(task),
+            exact: Exact::new(),
+            arrived: 0,
+            scored: 0,
+            counted_from: 0,
+        }
+    }
+
+    /// What arrives from here on is the last pass, whose metrics are reported.
+    pub fn begin_last_pass(&mut self) {
+        self.counted_from = self.arrived;
+    }
+
+    /// Takes decoded records in their order.
+    ///
+    /// # Errors
+    /// When the learner cannot go on.
+    pub fn take(&mut self, arrivals: &[Arrival]) -> Result<(), Error> {
+        for arrival in arrivals {
+            if matches!(arrival.outcome, Outcome::Example { .. }) {
+                self.arrived += 1;
+            }
+            if self.learner.handle(Event::Arrival(arrival))?.is_some() {
+                self.note(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// The input is over: the tail that fills no batch is predicted and scored, not learned.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        if self.learner.predict_waiting()? > 0 {
+            self.note(true);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, waiting: bool) {
+        let Some((previous, last)) = self.learner.last() else {
+            return;
+        };
+        let batch = if waiting {
+            self.learner.waiting_batch()
+        } else {
+            previous
+        };
+        for (index, label) in batch.classes.iter().enumerate() {
+            if self.scored + index as u64 >= self.counted_from {
+                self.exact.push(Scored {
+                    row: batch.places[index].1.unsigned_abs(),
+                    label: *label,
+                    weight: last.weights.get(index).map(|weight| *weight as f32),
+                    probabilities: &last.predicted[index * last.known..(index + 1) * last.known],
+                });
+            }
+        }
+        self.scored += batch.len() as u64;
+    }
+}

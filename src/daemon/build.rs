@@ -1,0 +1,442 @@
+//! From settings to a running daemon: lock, state, source, listeners, threads. Nothing is served and nothing is
+//! read before everything that can be wrong has been looked at.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::control::Control;
+use super::http::{self, Servers};
+use super::letters::{Letters, Sink};
+use super::publish::{Publisher, Shared};
+use super::saver::{Saved, Saver};
+use super::{Daemon, Failure, Trainer};
+use crate::checkpoint::{self, Checkpoint, DirLock};
+use crate::cli::checkpoints::{FOLDER, REPLAY_SOURCE};
+use crate::codec::{Intake, Schema};
+use crate::config::Config;
+use crate::example::Positions;
+use crate::learner::Learner;
+use crate::serve::{Access, App, HttpFact, Ingest, IngestError, Pending, Tokens};
+use crate::stream::dead_letters::FileDeadLetters;
+use crate::stream::embedded::{EmbeddedLog, LogError};
+use crate::stream::kafka::{KafkaDeadLetters, KafkaSource};
+use crate::stream::{Halt, Kind, Source};
+use crate::telemetry::Meters;
+use crate::{serve, telemetry};
+
+/// Commands that may wait for the learner's thread.
+const COMMANDS_WAITING: usize = 16;
+/// The learner's thread walks graphs of operations that may be deep.
+const TRAINER_STACK_BYTES: usize = 64 << 20;
+/// Names in the data folder.
+const LOG: &str = "examples.redb";
+const DEAD_LETTERS: &str = "dead_letters.jsonl";
+const ADMIN_TOKEN: &str = "admin.token";
+/// Bytes of dead letters in the data folder, twice: the file and the one before it.
+const DEAD_LETTER_BYTES: u64 = 256 << 20;
+
+/// Settings that a saved state is made of: they cannot change under it.
+const FIXED: [&str; 6] = [
+    "model.kind",
+    "model.hidden",
+    "schema.encoding",
+    "schema.recent_shares",
+    "schema.category_buckets",
+    "seed",
+];
+
+/// A source that is open, or the reason why it cannot go on.
+type Opened = (Box<dyn Source>, Option<EmbeddedLog>, Option<Halt>);
+
+impl Daemon {
+    /// Opens everything and starts the threads.
+    ///
+    /// # Errors
+    /// 75 when another process holds the data folder, 78 for settings and states that do not fit, 74 for files.
+    pub fn start(config: Config) -> Result<Self, Failure> {
+        let lock = lock(&config.data_dir)?;
+        let public = http::bind(
+            "http.listen",
+            config.http.address().map_err(Failure::config)?,
+        )?;
+        let admin = http::bind(
+            "admin.listen",
+            config.admin.address().map_err(Failure::config)?,
+        )?;
+        let address = public.local_addr().map_err(Failure::io)?;
+        let admin_address = admin.local_addr().map_err(Failure::io)?;
+        let access = access(&config)?;
+        let metrics = telemetry::install().map_err(Failure::internal)?;
+
+        let saved = load(&config)?;
+        let (learner, intake) = revive(&config, saved.newest.as_ref())?;
+        let (source, log, halt) = open_source(&config, saved.newest.as_ref())?;
+        let sink = open_letters(&config)?;
+
+        let shared = Arc::new(Shared::new());
+        let (commands, orders) = mpsc::channel(COMMANDS_WAITING);
+        let mut publisher = Publisher::new(
+            Arc::clone(&shared),
+            &config,
+            config.device.clone(),
+            kind_name(config.source.kind),
+            topic_name(&config),
+        );
+        if let Some(last) = &saved.last {
+            publisher.saved(last.digest.clone(), last.examples);
+        }
+        let mut trainer = Trainer {
+            saver: Saver::new(&config, saved.kept, saved.last, Instant::now()),
+            letters: Letters::new(sink, topic_name(&config)),
+            control: Control::new(orders, halt.map(|halt| halt.to_string())),
+            publisher,
+            meters: Meters::new(&topic_name(&config)),
+            source,
+            intake,
+            learner,
+            shared: Arc::clone(&shared),
+            records: Vec::new(),
+            arrivals: Vec::new(),
+            waiting_since: None,
+            config: config.clone(),
+        };
+        // What was learned before is served from the first request on.
+        trainer.introduce_schema()?;
+        trainer.show();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("skewd-http")
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Failure::internal)?;
+        let app = app(&config, &shared, access, log, commands, metrics.clone());
+        let http = Servers::start(&runtime, &config, app, public, admin, metrics)?;
+        Ok(Self {
+            trainer: Some(start_trainer(trainer, lock)?),
+            shared,
+            address,
+            admin_address,
+            http,
+            runtime,
+        })
+    }
+}
+
+fn start_trainer(
+    mut trainer: Trainer,
+    lock: DirLock,
+) -> Result<std::thread::JoinHandle<Result<(), Failure>>, Failure> {
+    std::thread::Builder::new()
+        .name("skewd-learner".to_owned())
+        .stack_size(TRAINER_STACK_BYTES)
+        .spawn(move || {
+            let alive = Alive(Arc::clone(&trainer.shared));
+            let end = trainer.run();
+            drop(trainer);
+            drop(alive);
+            // Held to the end: what this thread writes, nobody else may write.
+            drop(lock);
+            end
+        })
+        .map_err(Failure::internal)
+}
+
+/// Says that the thread has ended, however it ended.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if !self.0.stopping() {
+            self.0
+                .alive
+                .store(false, std::sync::atomic::Ordering::Release);
+        }
+    }
+}
+
+fn lock(data_dir: &Path) -> Result<DirLock, Failure> {
+    std::fs::create_dir_all(data_dir).map_err(|error| {
+        Failure::io(format!(
+            "data_dir = {}: the folder cannot be made: {error}",
+            data_dir.display()
+        ))
+    })?;
+    DirLock::acquire(data_dir).map_err(|error| match error {
+        checkpoint::LockError::Held { .. } => Failure::locked(error),
+        other => Failure::io(other),
+    })
+}
+
+fn access(config: &Config) -> Result<Access, Failure> {
+    let public = match config.http.token_file.as_str() {
+        "" => None,
+        file => Some(
+            Tokens::read(Path::new(file))
+                .map_err(|reason| Failure::config(format!("http.token_file: {reason}")))?,
+        ),
+    };
+    let admin = match config.admin.token_file.as_str() {
+        "" => Tokens::read_or_create(&config.in_data_dir(ADMIN_TOKEN)),
+        file => Tokens::read(Path::new(file)),
+    }
+    .map_err(|reason| Failure::config(format!("admin.token_file: {reason}")))?;
+    Ok(Access::new(public, admin, &config.http.hosts))
+}
+
+/// What the checkpoints of the data folder say.
+struct Loaded {
+    newest: Option<Checkpoint>,
+    last: Option<Saved>,
+    kept: VecDeque<Positions>,
+}
+
+fn load(config: &Config) -> Result<Loaded, Failure> {
+    let dir = config.in_data_dir(FOLDER);
+    let found = checkpoint::load_newest(&dir).map_err(|error| match error {
+        checkpoint::Error::Io { .. } => Failure::io(error),
+        other => Failure::config(other),
+    })?;
+    let Some(found) = found else {
+        return Ok(Loaded {
+            newest: None,
+            last: None,
+            kept: VecDeque::new(),
+        });
+    };
+    for skipped in &found.skipped {
+        tracing::error!(
+            file = %skipped.path.display(),
+            reason = %skipped.reason,
+            "a checkpoint is damaged and is passed over; an older one is used"
+        );
+    }
+    let kept = checkpoint::list(&dir)
+        .map_err(Failure::io)?
+        .into_iter()
+        .filter_map(|entry| entry.checkpoint.ok())
+        .map(|header| header.positions)
+        .collect();
+    let checkpoint = found.checkpoint;
+    check_settings(config, &checkpoint)?;
+    let last = Saved {
+        name: found
+            .path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        digest: checkpoint.digest.clone(),
+        examples: checkpoint.examples,
+        boundary: checkpoint.positions.clone(),
+        positions: checkpoint.positions.clone(),
+    };
+    Ok(Loaded {
+        newest: Some(checkpoint),
+        last: Some(last),
+        kept,
+    })
+}
+
+/// A state is not silently reinterpreted: what it is made of must be what the settings say.
+fn check_settings(config: &Config, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    let now = config.learning();
+    for key in FIXED {
+        let then = checkpoint.settings.get(key);
+        if then.is_some() && then != now.get(key) {
+            return Err(Failure::config(format!(
+                "{key} = {}: the saved state was made with {}; set it back, or start anew with an empty data_dir",
+                now.get(key).cloned().unwrap_or_default(),
+                then.cloned().unwrap_or_default()
+            )));
+        }
+    }
+    for (key, value) in &now {
+        if let Some(then) = checkpoint.settings.get(key)
+            && then != value
+        {
+            tracing::info!(%key, %then, now = %value, "a setting differs from that of the saved state and is taken over");
+        }
+    }
+    Ok(())
+}
+
+fn revive(config: &Config, saved: Option<&Checkpoint>) -> Result<(Learner, Intake), Failure> {
+    let task = config.task()?;
+    let Some(saved) = saved else {
+        return Ok((Learner::new(task), Intake::new(&config.schema, None)));
+    };
+    let learner =
+        Learner::restore(task, &saved.state, start_positions(saved)).map_err(Failure::config)?;
+    let known: Option<Schema> = learner.schema().map(|schema| (**schema).clone());
+    if let Some(known) = &known
+        && let Some(given) = Schema::given(&config.schema)
+        && &given != known
+    {
+        return Err(Failure::config(
+            "schema.features: the saved state knows other features; set them back, or start anew with an empty data_dir",
+        ));
+    }
+    let classes = learner.classes().to_vec();
+    let intake = Intake::new(&config.schema, known.map(|schema| (schema, classes)));
+    tracing::info!(
+        examples = saved.examples,
+        step = saved.step,
+        digest = %saved.digest,
+        "going on from a checkpoint"
+    );
+    Ok((learner, intake))
+}
+
+/// A replay's positions are those of its files: a daemon begins its own stream at the beginning.
+fn start_positions(saved: &Checkpoint) -> Positions {
+    if saved.source == REPLAY_SOURCE {
+        Positions::default()
+    } else {
+        saved.positions.clone()
+    }
+}
+
+fn open_source(config: &Config, saved: Option<&Checkpoint>) -> Result<Opened, Failure> {
+    let positions = saved.map(start_positions).unwrap_or_default();
+    let identity = saved
+        .map(|saved| saved.source.clone())
+        .filter(|source| !source.is_empty() && source != REPLAY_SOURCE);
+    match config.source.kind {
+        Kind::Embedded => open_embedded(config, &positions, identity.as_deref()),
+        Kind::Kafka => {
+            let source = KafkaSource::open(&config.kafka, &positions, identity)
+                .map_err(|(key, reason)| Failure::config(format!("kafka.{key}: {reason}")))?;
+            Ok((Box::new(source), None, None))
+        }
+    }
+}
+
+fn open_embedded(
+    config: &Config,
+    positions: &Positions,
+    identity: Option<&str>,
+) -> Result<Opened, Failure> {
+    let log = EmbeddedLog::open(&config.in_data_dir(LOG), config.source.retention_bytes)
+        .map_err(Failure::io)?;
+    let from = positions.next(0).unwrap_or_else(|| log.bounds().0);
+    let opened = log.reader(from);
+    let source = match &opened {
+        Ok(_) => None,
+        Err(halt) => Some(halt.clone()),
+    };
+    let reader = match opened {
+        Ok(reader) => reader,
+        // Training halts, but the log stays open for ingest and the model is served.
+        Err(_) => log.reader(log.bounds().1).map_err(Failure::io)?,
+    };
+    let expected = reader.identity();
+    if let Some(found) = identity.filter(|identity| *identity != expected) {
+        return Err(Failure::config(format!(
+            "source.kind = \"embedded\": the saved state was learned from {found}; point to that source, or start anew \
+             with an empty data_dir"
+        )));
+    }
+    Ok((Box::new(reader), Some(log), source))
+}
+
+fn open_letters(config: &Config) -> Result<Sink, Failure> {
+    if config.source.kind == Kind::Kafka && !config.kafka.dead_letter_topic.is_empty() {
+        let topic = KafkaDeadLetters::open(&config.kafka).map_err(Failure::config)?;
+        return Ok(Sink::Kafka(topic));
+    }
+    let file = FileDeadLetters::open(&config.in_data_dir(DEAD_LETTERS), DEAD_LETTER_BYTES)
+        .map_err(Failure::io)?;
+    Ok(Sink::File(file))
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Embedded => "embedded",
+        Kind::Kafka => "kafka",
+    }
+}
+
+fn topic_name(config: &Config) -> String {
+    match config.source.kind {
+        Kind::Embedded => "embedded".to_owned(),
+        Kind::Kafka => config.kafka.topic.clone(),
+    }
+}
+
+fn app(
+    config: &Config,
+    shared: &Arc<Shared>,
+    access: Access,
+    log: Option<EmbeddedLog>,
+    commands: mpsc::Sender<serve::Command>,
+    metrics: telemetry::Handle,
+) -> Arc<App> {
+    let model = Arc::clone(shared);
+    Arc::new(App {
+        settings: config.http.clone(),
+        access,
+        model: Arc::new(move || {
+            model
+                .snapshot
+                .load_full()
+                .map(|served| served as Arc<dyn serve::Model>)
+        }),
+        board: Arc::clone(&shared.board),
+        status: Arc::clone(&shared.status),
+        ingest: log.map(|log| Arc::new(Appender(log)) as Arc<dyn Ingest>),
+        commands,
+        updates: shared.updates.subscribe(),
+        draining: shared.draining.subscribe(),
+        alive: Arc::clone(&shared.alive),
+        metrics: Arc::new(move || metrics.render()),
+        observe: Arc::new(observe),
+    })
+}
+
+/// What happens to requests, as metrics.
+fn observe(fact: HttpFact) {
+    match fact {
+        HttpFact::Began { in_flight } => telemetry::record_in_flight(in_flight),
+        HttpFact::Ended {
+            route,
+            method,
+            status,
+            seconds,
+            in_flight,
+        } => {
+            telemetry::record_in_flight(in_flight);
+            telemetry::record_request(route, method, status, seconds);
+        }
+    }
+}
+
+/// The embedded log, as the ingest endpoint uses it.
+struct Appender(EmbeddedLog);
+
+impl Ingest for Appender {
+    fn append(&self, records: Vec<Bytes>) -> Pending<Result<(i64, i64), IngestError>> {
+        let appended = self.0.append(records);
+        Box::pin(async move {
+            appended
+                .await
+                .map(|range| (range.start, range.end))
+                .map_err(ingest_error)
+        })
+    }
+
+    fn bounds(&self) -> Result<(i64, i64), IngestError> {
+        Ok(self.0.bounds())
+    }
+}
+
+fn ingest_error(error: LogError) -> IngestError {
+    match error {
+        LogError::Full(_) => IngestError::Full,
+        LogError::Busy => IngestError::Busy,
+        other => IngestError::Io(other.to_string()),
+    }
+}

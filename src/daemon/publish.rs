@@ -1,0 +1,257 @@
+//! What the learner's thread publishes for the others: models and boards by pointer swap, status by value.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
+
+use super::control::Control;
+use crate::codec::{Intake, Kind, Reject};
+use crate::config::Config;
+use crate::example::{Positions, Prediction};
+use crate::learner::{Board, Discovering, Learner, Snapshot};
+use crate::serve;
+use crate::stream::Source;
+use crate::telemetry;
+
+/// A model is copied for serving at most this often: the copy then costs next to nothing.
+const MODEL_EVERY: Duration = Duration::from_millis(20);
+/// Statistics move at a pace that a person can read.
+const BOARD_EVERY: Duration = Duration::from_millis(250);
+/// Memory of the rate shown to people.
+const RATE_MEMORY_SECONDS: f64 = 2.0;
+
+/// What the threads share. Readers never wait.
+pub(super) struct Shared {
+    pub snapshot: ArcSwapOption<Served>,
+    pub board: Arc<ArcSwapOption<Board>>,
+    pub status: Arc<ArcSwap<serve::Status>>,
+    pub updates: watch::Sender<u64>,
+    pub draining: watch::Sender<bool>,
+    pub alive: Arc<AtomicBool>,
+    stop: AtomicBool,
+}
+
+impl Shared {
+    pub fn new() -> Self {
+        Self {
+            snapshot: ArcSwapOption::empty(),
+            board: Arc::default(),
+            status: Arc::default(),
+            updates: watch::channel(0).0,
+            draining: watch::channel(false).0,
+            alive: Arc::new(AtomicBool::new(true)),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks the learner's thread to finish, and turns readiness off.
+    pub fn stop(&self) {
+        self.draining.send_replace(true);
+        self.stop.store(true, Ordering::Release);
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// A snapshot as the HTTP room sees it.
+pub(super) struct Served(pub Snapshot);
+
+impl serve::Model for Served {
+    fn version(&self) -> u64 {
+        self.0.model_version
+    }
+
+    fn examples(&self) -> u64 {
+        self.0.examples
+    }
+
+    fn trained_through(&self) -> &Positions {
+        &self.0.trained_through
+    }
+
+    fn classes(&self) -> &[Arc<str>] {
+        &self.0.classes
+    }
+
+    fn features(&self) -> Vec<(&str, bool)> {
+        self.0
+            .schema
+            .features
+            .iter()
+            .map(|feature| (feature.name.as_str(), feature.kind == Kind::Numeric))
+            .collect()
+    }
+
+    fn row(&self, json: &str) -> Result<Box<[f32]>, Reject> {
+        self.0.row(json)
+    }
+
+    fn predict(&self, rows: &[Box<[f32]>]) -> Result<Vec<Prediction>, String> {
+        self.0.predict(rows)
+    }
+}
+
+/// Decides when to publish.
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    template: serve::Status,
+    topic: String,
+    wanted: usize,
+    new_model: bool,
+    model_at: Option<Instant>,
+    board_at: Option<Instant>,
+    board_due: bool,
+    board_examples: u64,
+    rate: f64,
+    version: u64,
+}
+
+impl Publisher {
+    pub fn new(
+        shared: Arc<Shared>,
+        config: &Config,
+        device: String,
+        kind: &str,
+        topic: String,
+    ) -> Self {
+        let template = serve::Status {
+            settings: serde_json::Value::Object(config.learning()),
+            device,
+            instruction_set: crate::model::instruction_set().to_owned(),
+            source: serve::SourceFacts {
+                kind: kind.to_owned(),
+                state: "running".to_owned(),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        Self {
+            shared,
+            template,
+            topic,
+            wanted: config.schema.discover_records,
+            new_model: true,
+            model_at: None,
+            board_at: None,
+            board_due: false,
+            board_examples: 0,
+            rate: 0.0,
+            version: 0,
+        }
+    }
+
+    /// A step was taken: there is a model to publish.
+    pub fn stepped(&mut self) {
+        self.new_model = true;
+    }
+
+    /// The next call publishes the board, however young the last one is.
+    pub fn publish_soon(&mut self) {
+        self.board_due = true;
+    }
+
+    /// Settings in force, as people see them.
+    pub fn settings(&mut self, config: &Config) {
+        self.template.settings = serde_json::Value::Object(config.learning());
+    }
+
+    /// The last checkpoint, as people see it.
+    pub fn saved(&mut self, digest: String, examples: u64) {
+        self.template.digest = Some(digest);
+        self.template.digest_examples = Some(examples);
+    }
+
+    /// Publishes what is due.
+    pub fn publish(
+        &mut self,
+        now: Instant,
+        learner: &mut Learner,
+        intake: &Intake,
+        source: &mut dyn Source,
+        control: &Control,
+        trouble: Option<String>,
+    ) {
+        let model_due = self.new_model && due(self.model_at, now, MODEL_EVERY);
+        if model_due {
+            match learner.snapshot() {
+                Ok(snapshot) => {
+                    if let Some(snapshot) = &snapshot {
+                        telemetry::record_model(snapshot.model_version);
+                    }
+                    self.shared
+                        .snapshot
+                        .store(snapshot.map(|snapshot| Arc::new(Served(snapshot))));
+                }
+                Err(error) => tracing::error!(%error, "the model could not be copied for serving"),
+            }
+            self.model_at = Some(now);
+            self.new_model = false;
+        }
+        let board_due = std::mem::take(&mut self.board_due) || due(self.board_at, now, BOARD_EVERY);
+        if board_due {
+            self.publish_board(now, learner, intake, source, control, trouble);
+        }
+        if model_due || board_due {
+            self.version += 1;
+            self.shared.updates.send_replace(self.version);
+        }
+    }
+
+    fn publish_board(
+        &mut self,
+        now: Instant,
+        learner: &mut Learner,
+        intake: &Intake,
+        source: &mut dyn Source,
+        control: &Control,
+        trouble: Option<String>,
+    ) {
+        let discovering = (!intake.discovered()).then(|| Discovering {
+            seen: intake.buffered_labelled(),
+            wanted: self.wanted,
+        });
+        let board = learner.board(discovering);
+        let lag = source.lag();
+        self.measure_rate(now, board.examples);
+        let mut status = self.template.clone();
+        status.examples_per_second = self.rate;
+        status.paused = control.paused();
+        (status.source.state, status.source.detail) = control.source_state(&source.status());
+        if let Some(trouble) = trouble.filter(|_| status.source.state == "running") {
+            status.source.state = "degraded".to_owned();
+            status.source.detail = trouble;
+        }
+        status.source.lag = lag.clone();
+        let facts = telemetry::Facts {
+            topic: self.topic.clone(),
+            lag,
+            halted: status.source.state == "halted",
+            update_norm: learner.update_norm(),
+        };
+        telemetry::record_board(&board, &facts);
+        self.shared.status.store(Arc::new(status));
+        self.shared.board.store(Some(Arc::new(board)));
+    }
+
+    fn measure_rate(&mut self, now: Instant, examples: u64) {
+        let seconds = self
+            .board_at
+            .map_or(0.0, |at| now.duration_since(at).as_secs_f64());
+        if seconds > 0.0 {
+            let lately = examples.saturating_sub(self.board_examples) as f64 / seconds;
+            let keep = (-seconds / RATE_MEMORY_SECONDS).exp();
+            self.rate = keep * self.rate + (1.0 - keep) * lately;
+        }
+        self.board_at = Some(now);
+        self.board_examples = examples;
+    }
+}
+
+fn due(last: Option<Instant>, now: Instant, every: Duration) -> bool {
+    last.is_none_or(|at| now.duration_since(at) >= every)
+}

@@ -1,0 +1,193 @@
+//! When a checkpoint is written, and by whom: a thread of its own, so that a slow disk never holds up training.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use crate::checkpoint::{self, Checkpoint};
+use crate::cli::checkpoints;
+use crate::config::Config;
+use crate::example::Positions;
+use crate::learner::Learner;
+use crate::stream::{Kind, Source};
+use crate::telemetry;
+
+/// A write that failed is tried again after this long.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The last checkpoint that is durable.
+#[derive(Debug, Clone)]
+pub(super) struct Saved {
+    pub name: String,
+    pub digest: String,
+    pub examples: u64,
+    /// The learner's own positions.
+    pub boundary: Positions,
+    /// Those in the file: the source may know more of where to go on.
+    pub positions: Positions,
+}
+
+type Write = JoinHandle<Result<Saved, String>>;
+
+/// Writes checkpoints one at a time.
+pub(super) struct Saver {
+    dir: PathBuf,
+    kind: Kind,
+    settings: checkpoint::Settings,
+    in_flight: Option<Write>,
+    kept: VecDeque<Positions>,
+    last: Option<Saved>,
+    last_try: Instant,
+    failed: bool,
+    fresh: bool,
+}
+
+impl Saver {
+    /// `kept` are the positions of the checkpoints that exist, oldest first; `last` the newest of them.
+    pub fn new(
+        config: &Config,
+        kept: VecDeque<Positions>,
+        last: Option<Saved>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            dir: config.in_data_dir(checkpoints::FOLDER),
+            kind: config.source.kind,
+            settings: config.checkpoint.clone(),
+            in_flight: None,
+            kept,
+            last,
+            last_try: now,
+            failed: false,
+            fresh: false,
+        }
+    }
+
+    /// True when the learner knows something that the last checkpoint does not.
+    pub fn stale(&self, learner: &Learner) -> bool {
+        learner.examples() > 0
+            && self.last.as_ref().is_none_or(|last| {
+                last.examples != learner.examples() || &last.boundary != learner.positions()
+            })
+    }
+
+    /// True when a checkpoint should be written now.
+    pub fn due(&self, now: Instant, learner: &Learner) -> bool {
+        if self.in_flight.is_some() || !self.stale(learner) {
+            return false;
+        }
+        let waited = now.duration_since(self.last_try);
+        if self.failed {
+            return waited >= RETRY_AFTER;
+        }
+        let learned = learner.examples() - self.last.as_ref().map_or(0, |last| last.examples);
+        learned >= self.settings.every_examples
+            || waited >= Duration::from_secs(self.settings.every_seconds)
+    }
+
+    /// Begins to write what the learner knows.
+    pub fn save(&mut self, now: Instant, config: &Config, learner: &Learner, source: &dyn Source) {
+        self.last_try = now;
+        let boundary = learner.positions().clone();
+        let mut positions = boundary.clone();
+        source.settle(&mut positions);
+        let identity = source.identity();
+        let checkpoint = match checkpoints::of_learner(config, learner, positions, &identity) {
+            Ok(Some(checkpoint)) => checkpoint,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "the learning state could not be copied for a checkpoint");
+                self.failed = true;
+                return;
+            }
+        };
+        let (dir, keep) = (self.dir.clone(), self.settings.keep);
+        let write = std::thread::Builder::new()
+            .name("skewd-checkpoint".to_owned())
+            .spawn(move || write(&dir, checkpoint, boundary, keep));
+        match write {
+            Ok(write) => self.in_flight = Some(write),
+            Err(error) => {
+                tracing::error!(%error, "no thread for a checkpoint");
+                self.failed = true;
+            }
+        }
+    }
+
+    /// Positions to tell the source, once after a checkpoint became durable.
+    ///
+    /// # Errors
+    /// When the writing thread died.
+    pub fn finished(&mut self) -> Result<Option<Positions>, Failure> {
+        if self.in_flight.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.wait()?;
+        }
+        if !std::mem::take(&mut self.fresh) {
+            return Ok(None);
+        }
+        // Lag tools want the newest positions; the embedded log must keep what the oldest checkpoint needs.
+        Ok(match self.kind {
+            Kind::Kafka => self.last.as_ref().map(|last| last.positions.clone()),
+            Kind::Embedded => self.kept.front().cloned(),
+        })
+    }
+
+    /// Waits for the checkpoint that is being written, if one is.
+    ///
+    /// # Errors
+    /// When the writing thread died.
+    pub fn wait(&mut self) -> Result<(), Failure> {
+        let Some(write) = self.in_flight.take() else {
+            return Ok(());
+        };
+        match write.join() {
+            Ok(Ok(saved)) => {
+                tracing::info!(name = %saved.name, examples = saved.examples, "checkpoint written");
+                telemetry::record_checkpoint(true);
+                self.kept.push_back(saved.positions.clone());
+                while self.kept.len() > self.settings.keep {
+                    self.kept.pop_front();
+                }
+                self.last = Some(saved);
+                self.failed = false;
+                self.fresh = true;
+                Ok(())
+            }
+            Ok(Err(reason)) => {
+                tracing::error!(%reason, "a checkpoint could not be written; the older ones stay, trying again");
+                telemetry::record_checkpoint(false);
+                self.failed = true;
+                Ok(())
+            }
+            Err(_) => Err(Failure::internal("the checkpoint's thread died")),
+        }
+    }
+
+    /// The newest durable checkpoint.
+    pub fn last(&self) -> Option<&Saved> {
+        self.last.as_ref()
+    }
+}
+
+fn write(
+    dir: &std::path::Path,
+    checkpoint: Checkpoint,
+    boundary: Positions,
+    keep: usize,
+) -> Result<Saved, String> {
+    match checkpoint::save(dir, &checkpoint, keep) {
+        Ok(path) => Ok(Saved {
+            name: path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            digest: checkpoint.digest,
+            examples: checkpoint.examples,
+            boundary,
+            positions: checkpoint.positions,
+        }),
+        Err(error) => Err(error.to_string()),
+    }
+}
