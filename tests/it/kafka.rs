@@ -1,0 +1,155 @@
+//! The program on librdkafka's in-process cluster: loaded by `produce`, killed, restarted, and never off by one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
+use crate::support::{self, Daemon, as_csv, as_json, file, rows, skewd_ok};
+
+const EXACT: [&str; 4] = [
+    "learner.batch_linger_ms=off",
+    "learner.batch_size=48",
+    "checkpoint.every_examples=480",
+    "checkpoint.every_seconds=3600",
+];
+
+struct Cluster(MockCluster<'static, DefaultProducerContext>);
+
+impl Cluster {
+    fn with_topic(topic: &str, partitions: i32) -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic(topic, partitions, 1).unwrap();
+        Self(cluster)
+    }
+
+    fn brokers(&self) -> String {
+        self.0.bootstrap_servers()
+    }
+
+    fn load(&self, topic: &str, path: &Path) {
+        skewd_ok(&[
+            "produce",
+            path.to_str().unwrap(),
+            "--topic",
+            topic,
+            "--brokers",
+            &self.brokers(),
+        ]);
+    }
+
+    fn serve(&self, data: &Path, topic: &str, more: &[&str]) -> Daemon {
+        let brokers = format!("kafka.brokers={}", self.brokers());
+        let topic = format!("kafka.topic={topic}");
+        let mut settings = vec!["source.kind=kafka", &brokers, &topic];
+        settings.extend(EXACT);
+        settings.extend(more);
+        Daemon::start(data, &settings)
+    }
+}
+
+#[test]
+fn killed_in_the_middle_a_topic_of_one_partition_gives_the_digest_of_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let rows = rows(5011, 41);
+    let whole = file(dir.path(), "whole.jsonl", &as_json(&rows).join("\n"));
+    let report = support::replay(dir.path(), &[&whole], &EXACT);
+    let examples = report["examples"].as_u64().unwrap();
+    assert_eq!(examples, 5011 / 48 * 48);
+
+    let cluster = Cluster::with_topic("examples", 1);
+    // The first half as CSV, the second as JSON lines: on the topic they look the same.
+    let first = file(dir.path(), "first.csv", &as_csv(&rows[..2500]));
+    let second = file(
+        dir.path(),
+        "second.jsonl",
+        &as_json(&rows[2500..]).join("\n"),
+    );
+    cluster.load("examples", &first);
+    let daemon = cluster.serve(&data, "examples", &[]);
+    daemon.wait_for_examples(1500);
+    daemon.kill();
+    let daemon = cluster.serve(&data, "examples", &[]);
+    cluster.load("examples", &second);
+    daemon.wait_for_examples(3500);
+    daemon.kill();
+    let daemon = cluster.serve(&data, "examples", &[]);
+    daemon.wait_for_examples(examples);
+    let (status, saved) = daemon.admin("POST", "/v1/checkpoint", "");
+    assert_eq!(status, 200, "{saved}");
+    let (_, model) = daemon.get("/v1/model");
+    assert_eq!(model["digest"], report["digest"]);
+    assert_eq!(model["digest_examples"], examples);
+    assert_eq!(
+        daemon.post("/v1/examples", "application/x-ndjson", "{}").0,
+        409
+    );
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn lag_falls_to_zero_and_bad_records_go_to_their_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::with_topic("mixed", 3);
+    cluster.0.create_topic("mixed.dead", 1, 1).unwrap();
+    let mut lines = as_json(&rows(2000, 43));
+    lines.insert(700, "{broken".to_owned());
+    lines.insert(1400, "[1,2]".to_owned());
+    let path = file(dir.path(), "mixed.jsonl", &lines.join("\n"));
+    cluster.load("mixed", &path);
+    let daemon = cluster.serve(
+        &dir.path().join("data"),
+        "mixed",
+        &[
+            "kafka.dead_letter_topic=mixed.dead",
+            "schema.features=a,b,c,d",
+        ],
+    );
+    daemon.wait_for_examples(2000 / 48 * 48);
+    let deadline = std::time::Instant::now() + support::PATIENCE;
+    loop {
+        let (_, text) = daemon.get("/metrics");
+        let text = text.as_str().unwrap().to_owned();
+        let caught_up = (0..3).all(|partition| {
+            text.contains(&format!(
+                "skewd_consumer_lag_records{{topic=\"mixed\",partition=\"{partition}\"}} 0"
+            ))
+        });
+        if caught_up && text.contains("skewd_dead_letters_total{reason=\"syntax\"} 1") {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let consumer: rdkafka::consumer::BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.brokers())
+        .set("group.id", "letters")
+        .create()
+        .unwrap();
+    let mut letters = 0;
+    let mut assignment = rdkafka::TopicPartitionList::new();
+    assignment
+        .add_partition_offset("mixed.dead", 0, rdkafka::Offset::Beginning)
+        .unwrap();
+    rdkafka::consumer::Consumer::assign(&consumer, &assignment).unwrap();
+    while letters < 2 {
+        let message = consumer
+            .poll(support::PATIENCE)
+            .expect("a dead letter")
+            .unwrap();
+        let payload = rdkafka::Message::payload(&message).unwrap().to_vec();
+        assert!([b"{broken".to_vec(), b"[1,2]".to_vec()].contains(&payload));
+        let headers = rdkafka::Message::headers(&message).unwrap();
+        let names: Vec<String> = rdkafka::message::Headers::iter(headers)
+            .map(|header| header.key.to_owned())
+            .collect();
+        assert!(
+            names.iter().any(|name| name == "__connect.errors.topic"),
+            "{names:?}"
+        );
+        letters += 1;
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}

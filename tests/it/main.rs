@@ -1,0 +1,17 @@
+//! One binary for the tests that use the library, or the program, from outside.
+
+// In a test a panic is the failure report, also in the functions that tests share.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod contract;
+mod golden;
+mod kafka;
+mod metrics;
+mod poison;
+mod properties;
+mod replay;
+mod resume;
+mod snapshot;
+mod support;
+mod tidy;

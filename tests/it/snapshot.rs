@@ -1,0 +1,56 @@
+//! What is served does not change while training goes on.
+
+use std::sync::Arc;
+
+use skewd::codec::Intake;
+use skewd::config::Config;
+use skewd::example::Record;
+use skewd::learner::{Event, Learner};
+
+use crate::support::{as_json, rows};
+
+#[test]
+fn a_served_snapshot_stays_as_it_was() {
+    let config = Config::load(
+        &[],
+        std::iter::empty(),
+        &[
+            "schema.features=a,b,c,d".to_owned(),
+            "learner.batch_size=16".to_owned(),
+        ],
+    )
+    .unwrap();
+    let mut intake = Intake::new(&config.schema, None);
+    let mut learner = Learner::new(config.task().unwrap());
+    let mut arrivals = Vec::new();
+    for (offset, line) in as_json(&rows(4000, 2)).into_iter().enumerate() {
+        intake.push(Record::new(0, offset as i64, line), &mut arrivals);
+    }
+    let schema = Arc::clone(intake.schema().unwrap());
+    learner.handle(Event::Schema(schema)).unwrap();
+    let (first, rest) = arrivals.split_at(1600);
+    for arrival in first {
+        learner.handle(Event::Arrival(arrival)).unwrap();
+    }
+    let snapshot = learner.snapshot().unwrap().unwrap();
+    let inputs: Vec<Box<[f32]>> = vec![
+        vec![0.1, 0.2, 0.3, 0.4].into_boxed_slice(),
+        vec![1.5, 1.5, 1.5, 1.5].into_boxed_slice(),
+    ];
+    let before = snapshot.predict(&inputs).unwrap();
+    let bits = |predictions: &[skewd::example::Prediction]| -> Vec<u32> {
+        predictions
+            .iter()
+            .flat_map(|prediction| prediction.probabilities.iter().map(|p| p.to_bits()))
+            .collect()
+    };
+    for arrival in rest {
+        learner.handle(Event::Arrival(arrival)).unwrap();
+    }
+    assert_eq!(bits(&snapshot.predict(&inputs).unwrap()), bits(&before));
+    let later = learner.snapshot().unwrap().unwrap();
+    assert!(later.model_version > snapshot.model_version);
+    assert_ne!(bits(&later.predict(&inputs).unwrap()), bits(&before));
+    assert_eq!(snapshot.examples, 1600);
+    assert_eq!(snapshot.trained_through.next(0), Some(1600));
+}
