@@ -20,7 +20,7 @@ if [ ! -e "$libs/.complete" ]; then
   trap 'rm -rf "$work"' EXIT
   # Mirrors answer slowly at times; what was downloaded is kept by Maven.
   for attempt in 1 2 3; do
-    if mvn -B -q -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$work" >&2; then
+    if mvn -B -q -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$work" >&2; then
       break
     fi
     [ "$attempt" = 3 ] && fail "Maven could not fetch the broker's artifacts (see above)"
