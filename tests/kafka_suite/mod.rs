@@ -3,6 +3,8 @@
 
 // Each of the two test programs uses a part of it.
 #![allow(dead_code)]
+// In a test a panic is the failure report.
+#![allow(clippy::unwrap_used)]
 
 pub mod basics;
 pub mod faults;

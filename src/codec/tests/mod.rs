@@ -6,6 +6,8 @@ mod encoding;
 mod formats;
 mod properties;
 mod settings;
+mod values;
+mod verdicts;
 
 use std::sync::Arc;
 

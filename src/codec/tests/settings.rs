@@ -17,7 +17,8 @@ fn refused(change: impl FnOnce(&mut Settings)) -> Option<String> {
 
 #[test]
 fn contradictions_are_refused_with_their_key() {
-    let cases: [(&str, fn(&mut Settings)); 21] = [
+    type Change = fn(&mut Settings);
+    let cases: [(&str, Change); 21] = [
         ("label", |s| s.label.clear()),
         ("label", |s| s.label = "a..b".into()),
         ("label", |s| s.label = "features".into()),

@@ -187,6 +187,7 @@ struct Heard {
     topic: String,
     spoke: Option<Instant>,
     silenced: u64,
+    commit_result: Option<Result<(), ()>>,
 }
 
 impl Context {
@@ -204,6 +205,19 @@ impl Context {
     /// Complaints since the last call.
     pub(in crate::stream) fn take_complaints(&self) -> Vec<Complaint> {
         self.heard().complaints.drain(..).collect()
+    }
+
+    fn complain(&self, code: RDKafkaErrorCode, reason: String) {
+        let mut heard = self.heard();
+        if heard.complaints.len() == COMPLAINTS_KEPT {
+            heard.complaints.pop_front();
+        }
+        heard.complaints.push_back(Complaint { code, reason });
+    }
+
+    /// How the last commit ended, if one did since the last call.
+    pub(super) fn take_commit_result(&self) -> Option<Result<(), ()>> {
+        self.heard().commit_result.take()
     }
 
     /// The newest high watermarks from the statistics.
@@ -237,6 +251,11 @@ impl ClientContext for Context {
             }
             _ => self.warn_rarely(&format!("{facility} {line}")),
         }
+        // Of a failed handshake librdkafka only writes a line: the error that follows is a lost connection.
+        if facility == "FAIL" && line.contains("SSL handshake failed") {
+            let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
+            self.complain(RDKafkaErrorCode::SSL, reason.to_owned());
+        }
     }
 
     fn stats_raw(&self, text: &[u8]) {
@@ -260,16 +279,13 @@ impl ClientContext for Context {
             reason.to_owned()
         };
         self.warn_rarely(&reason);
-        let mut heard = self.heard();
-        if heard.complaints.len() == COMPLAINTS_KEPT {
-            heard.complaints.pop_front();
-        }
-        heard.complaints.push_back(Complaint { code, reason });
+        self.complain(code, reason);
     }
 }
 
 impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.heard().commit_result = Some(result.as_ref().copied().map_err(|_| ()));
         if let Err(error) = result {
             self.warn_rarely(&format!(
                 "positions could not be committed for lag tools ({}); training is not affected",

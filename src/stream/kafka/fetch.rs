@@ -34,6 +34,9 @@ pub(super) struct Lane {
     awaited: bool,
     /// Its position is out of range: the reader has to find out why.
     pub lost: bool,
+    /// The brokers did not know the topic for a moment: what comes next may be another topic's, and stays in
+    /// its queue until the reader has seen which topic it is.
+    pub doubted: bool,
 }
 
 impl Lane {
@@ -50,6 +53,7 @@ impl Lane {
             high: begin.high,
             awaited: true,
             lost: false,
+            doubted: false,
         };
         lane.wake_on_records(handover);
         lane
@@ -77,13 +81,13 @@ impl Lane {
     }
 
     fn lags(&self) -> bool {
-        self.awaited && !self.lost && self.high > self.next
+        self.awaited && !self.lost && !self.doubted && self.high > self.next
     }
 
     /// Takes up to `quota` records.
     fn take(&mut self, quota: usize, consumer: &Consumer, batch: &mut Batch) {
         let mut taken = 0;
-        while taken < quota && !batch.is_full() {
+        while taken < quota && !batch.is_full() && !self.doubted {
             match self.queue.poll(Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
@@ -94,13 +98,15 @@ impl Lane {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => self.pass_holes(consumer, batch),
-                Some(Err(error)) => {
-                    // Everything else heals by itself and has been heard by the context.
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => {
                         self.lost = true;
                         return;
                     }
-                }
+                    Some(code) if is_unknown_topic(code) => self.doubted = true,
+                    // Everything else heals by itself and has been heard by the context.
+                    _ => {}
+                },
             }
         }
     }
@@ -209,6 +215,18 @@ pub(super) fn drain(consumer: &Consumer, lanes: &mut [Lane], handover: &Handover
         lane.take(BATCH_RECORDS, consumer, &mut batch);
     }
     batch
+}
+
+/// True when the brokers said that there is no such topic or partition. It comes on the partition's own queue, before any
+/// record of a topic that was made anew under the name.
+fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopicId
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+    )
 }
 
 fn cost(record: &Record) -> usize {

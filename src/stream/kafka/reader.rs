@@ -12,7 +12,7 @@ use super::client::{Consumer, Context, Role, client_config, explain};
 use super::fetch::{Lane, drain};
 use super::handover::{Ended, Handover};
 use super::opening::{Opened, Trouble, open, probe, serve};
-use super::upkeep::{Health, Reading, Verdict, announce, split};
+use super::upkeep::{Commits, Health, Reading, Verdict, announce, split};
 use crate::example::Positions;
 use crate::stream::{Halt, SourceStatus};
 
@@ -164,6 +164,7 @@ impl Reader {
             consumer,
             identity: opened.identity,
             health: Health::new(settings),
+            commits: Commits::new(),
         })
     }
 
@@ -172,17 +173,20 @@ impl Reader {
         let (settings, handover) = (&self.settings, &self.handover);
         loop {
             let commands = handover.take_commands();
-            if let Some(positions) = commands.commit {
-                reading.commit(settings, &positions);
-                if commands.stop {
+            if commands.commit.is_some() {
+                reading.commits.wanted = commands.commit;
+            }
+            if commands.stop {
+                if let Some(positions) = reading.commits.wanted.take()
+                    && reading.commit(settings, &positions)
+                {
                     // The answer comes as an event; without it the group's positions may be a little old.
                     let _ = reading.consumer.poll(LAST_COMMIT);
                 }
-            }
-            if commands.stop {
                 return Ok(None);
             }
             serve(&reading.consumer);
+            reading.commit_newest(settings);
             reading.note_high(handover);
             let complaints = reading.consumer.context().take_complaints();
             reading.health.hear(&complaints, handover);
@@ -195,9 +199,14 @@ impl Reader {
                 handover.wait(IDLE);
                 continue;
             }
+            let was_doubted = reading.is_doubted();
             let heard = drain(&reading.consumer, &mut reading.lanes, handover).hand_over(handover);
             if reading.lanes.iter().any(|lane| lane.lost) {
                 reading.examine(settings, handover)?;
+            }
+            if reading.is_doubted() && !was_doubted {
+                reading.health.hasten();
+                continue;
             }
             if heard {
                 reading.health.recover(handover);

@@ -74,6 +74,11 @@ impl Health {
     pub(super) fn is_look_due(&self) -> bool {
         Instant::now() >= self.next_look
     }
+
+    /// Looks at the topic at once.
+    pub(super) fn hasten(&mut self) {
+        self.next_look = Instant::now();
+    }
 }
 
 /// Everything that reading holds while it runs. Fields are dropped in order: queues before the consumer.
@@ -82,6 +87,26 @@ pub(super) struct Reading {
     pub consumer: Arc<Consumer>,
     pub identity: Identity,
     pub health: Health,
+    pub commits: Commits,
+}
+
+/// Positions on their way to the group.
+pub(super) struct Commits {
+    /// The newest that were not sent yet.
+    pub wanted: Option<Positions>,
+    /// Sent, without an answer yet.
+    in_flight: Option<Positions>,
+    next_try: Instant,
+}
+
+impl Commits {
+    pub(super) fn new() -> Self {
+        Self {
+            wanted: None,
+            in_flight: None,
+            next_try: Instant::now(),
+        }
+    }
 }
 
 /// Whether reading can go on with this client.
@@ -115,6 +140,16 @@ impl Reading {
         };
         let found = identify(&self.consumer, settings, &topic);
         check_identity(&found, Some(&self.identity.to_string()))?;
+        if self.is_doubted() && self.identity.id.is_some() && found.id.is_none() {
+            let reason = format!(
+                "topic {:?} was gone for a moment, and no broker tells its ID: waiting for it, to be sure that it is the same",
+                settings.topic
+            );
+            return Ok(troubled(&mut self.health, reason));
+        }
+        for lane in &mut self.lanes {
+            lane.doubted = false;
+        }
         if self.identity.id.is_none() && found.id.is_some() {
             self.identity = found;
             handover.set_identity(self.identity.to_string());
@@ -137,6 +172,11 @@ impl Reading {
         self.health.next_look = Instant::now() + self.health.interval;
         self.health.recover(handover);
         Ok(Verdict::GoOn)
+    }
+
+    /// True while what partitions hold may be another topic's; the topic is then looked at before it is read.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.doubted)
     }
 
     /// Reads a partition that was added while running, from its first record.
@@ -216,8 +256,27 @@ impl Reading {
         }
     }
 
-    /// Commits positions under the group's name; the answer goes to the context.
-    pub(super) fn commit(&self, settings: &Settings, positions: &Positions) {
+    /// Commits the newest positions under the group's name, one commit at a time: the brokers may refuse one for a
+    /// moment, and a commit that is tried again must not come after a newer one.
+    pub(super) fn commit_newest(&mut self, settings: &Settings) {
+        if let Some(result) = self.consumer.context().take_commit_result() {
+            let sent = self.commits.in_flight.take();
+            if result.is_err() {
+                self.commits.next_try = Instant::now() + SOON;
+                self.commits.wanted = self.commits.wanted.take().or(sent);
+            }
+        }
+        if self.commits.in_flight.is_none()
+            && Instant::now() >= self.commits.next_try
+            && let Some(positions) = self.commits.wanted.take()
+            && self.commit(settings, &positions)
+        {
+            self.commits.in_flight = Some(positions);
+        }
+    }
+
+    /// Commits positions under the group's name; the answer goes to the context. True when one will come.
+    pub(super) fn commit(&self, settings: &Settings, positions: &Positions) -> bool {
         let mut list = TopicPartitionList::new();
         for lane in &self.lanes {
             if let Some(next) = positions.next(lane.partition)
@@ -225,17 +284,20 @@ impl Reading {
                     .add_partition_offset(&settings.topic, lane.partition, Offset::Offset(next))
                     .is_err()
             {
-                return;
+                return false;
             }
         }
-        if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
-        {
+        if list.count() == 0 {
+            return false;
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
             let reason = explain(&error);
             self.consumer.context().warn_rarely(&format!(
                 "positions could not be committed for lag tools: {reason}"
             ));
+            return false;
         }
+        true
     }
 }
 

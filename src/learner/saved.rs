@@ -1,0 +1,124 @@
+//! The learner's part of a checkpoint: everything that it needs to go on, and the counts that people see.
+
+use std::sync::Arc;
+
+use super::batcher::Frontier;
+use super::history::History;
+use super::step::Core;
+use super::{Error, Learner, Task};
+use crate::absgd::Normalizer;
+use crate::absgd::stats::WeightStatistics;
+use crate::codec::{Encoder, Reason, Schema};
+use crate::evaluate::Live;
+use crate::example::Positions;
+use crate::model::Engine;
+use crate::state::State;
+
+/// Counts of records that taught nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub unlabelled: u64,
+    pub unknown_fields: u64,
+    pub rejected: [u64; Reason::ALL.len()],
+}
+
+impl Learner {
+    /// A learner as it was when `state` was saved, with everything before `positions` learned.
+    ///
+    /// # Errors
+    /// When the state does not fit the task's model and schema.
+    pub fn restore(task: Task, state: &State, positions: Positions) -> Result<Self, Error> {
+        let schema: Schema = parse(state, "schema")?;
+        let classes: Vec<Arc<str>> = parse::<Vec<String>>(state, "classes")?
+            .into_iter()
+            .map(Arc::from)
+            .collect();
+        let counters = state.u64_exact("learner.counters", 3)?;
+        let mut core = Core::new(task.clone(), Arc::new(schema))?;
+        core.encoder = Encoder::load(&core.schema, task.codec.encoding, state)?;
+        core.engine = Engine::load(
+            &task.model,
+            core.encoder.width(),
+            classes.len(),
+            task.seed,
+            &task.device,
+            state,
+        )?;
+        core.normalizer = Normalizer::load(state)?;
+        core.statistics = WeightStatistics::load(state)?;
+        core.live = Live::load(&task.evaluation, state)?;
+        core.classes = classes;
+        core.examples = counters[0];
+        core.step = counters[1];
+        core.nonfinite_steps = counters[2];
+        let mut learner = Self::new(task);
+        learner.core = Some(core);
+        learner.frontier = Frontier::at(positions);
+        learner.settled = Tally::load(state);
+        learner.tally = learner.settled;
+        learner.history = History::load(state).unwrap_or_default();
+        Ok(learner)
+    }
+
+    /// The learning state as of the last boundary; `None` before the schema is known.
+    ///
+    /// # Errors
+    /// When the parameters cannot be read from their device.
+    pub fn save(&self) -> Result<Option<State>, Error> {
+        let Some(core) = self.core.as_ref() else {
+            return Ok(None);
+        };
+        let mut state = State::default();
+        state.put_text("schema", to_json(&*core.schema));
+        state.put_text("classes", to_json(&core.classes));
+        state.put_u64(
+            "learner.counters",
+            vec![core.examples, core.step, core.nonfinite_steps],
+        );
+        core.encoder.save(&mut state);
+        core.engine.save(&mut state)?;
+        core.normalizer.save(&mut state);
+        core.statistics.save(&mut state);
+        core.live.save(&mut state);
+        self.settled.save(&mut state);
+        self.history.save(&mut state);
+        Ok(Some(state))
+    }
+}
+
+impl Tally {
+    const NAME: &'static str = "display.tally";
+
+    fn save(&self, state: &mut State) {
+        let mut counts = vec![self.unlabelled, self.unknown_fields];
+        counts.extend(self.rejected);
+        state.put_u64(Self::NAME, counts);
+    }
+
+    /// Counts for people: a state without them, or of another set of reasons, starts at 0.
+    fn load(state: &State) -> Self {
+        let mut tally = Self::default();
+        if let Ok([unlabelled, unknown_fields, rejected @ ..]) = state.u64(Self::NAME)
+            && let Ok(rejected) = rejected.try_into()
+        {
+            tally = Self {
+                unlabelled: *unlabelled,
+                unknown_fields: *unknown_fields,
+                rejected,
+            };
+        }
+        tally
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(state: &State, name: &'static str) -> Result<T, Error> {
+    serde_json::from_str(state.text(name)?).map_err(|error| Error::Text {
+        name,
+        reason: error.to_string(),
+    })
+}
+
+/// A text of the state. The types written here (names and kinds) always have a JSON form.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
