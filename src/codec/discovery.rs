@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::csv_record::{Columns, CsvRecords};
 use super::decoder::{Decoder, text_of};
+use super::fields::ambiguous;
 use super::plan::Plan;
 use super::schema::Schema;
 use super::settings::Settings;
-use super::survey::{Survey, names_twice};
+use super::survey::Survey;
 use crate::example::Record;
 
 /// So many bytes are held at most; then the schema follows from what is there.
@@ -63,23 +64,22 @@ impl Discovery {
         let verdict = self
             .probe
             .decode(record.payload.as_deref(), columns.as_ref());
-        let labelled = match verdict {
+        let counts = match verdict {
             Ok((found, _)) => found.label.is_some_and(|label| {
                 settings.classes.is_empty() || settings.classes.iter().any(|class| *class == label)
             }),
             Err(_) => false,
         };
-        self.bytes += RECORD_BYTES + size(&record);
         let mut held = Held {
             record,
             columns,
-            counts: labelled,
+            counts,
         };
-        // Inside objects that no schema names yet, the probe does not look for this.
-        if labelled && held.columns.is_none() && held.text().is_some_and(names_twice) {
-            held.counts = false;
+        if counts && held.columns.is_none() {
+            held.counts = held.text().is_some_and(|text| !ambiguous(&self.plan, text));
         }
         self.counted += usize::from(held.counts);
+        self.bytes += RECORD_BYTES + size(&held.record);
         self.held.push(held);
         self.counted >= settings.discover_records || self.bytes >= self.most_bytes
     }

@@ -133,6 +133,15 @@ impl Intake {
         self.discovery.as_ref().map_or(0, Discovery::counted)
     }
 
+    /// Labelled records that end the discovery by themselves; 0 once the schema is known.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        if self.discovered() {
+            return 0;
+        }
+        self.settings.discover_records
+    }
+
     /// The classes by their index.
     #[must_use]
     pub fn classes(&self) -> &[Arc<str>] {

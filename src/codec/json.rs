@@ -21,6 +21,7 @@ pub(super) fn record<'a>(
     text: &'a str,
     envelope: &mut bool,
 ) -> Result<Found<'a>, Fault> {
+    shallow(text)?;
     if !text.trim_start_matches(WHITE).starts_with('{') {
         return Err(not_an_object(text, "a record must be one JSON object"));
     }
@@ -63,6 +64,7 @@ fn either<'a>(
 
 /// A row of a prediction: an array in the order of the schema, or an object by name.
 pub(super) fn row(plan: &Plan, scratch: &mut Scratch, text: &str) -> Result<(), Fault> {
+    shallow(text)?;
     scratch.begin(plan);
     if !text.trim_start_matches(WHITE).starts_with(['{', '[']) {
         return Err(not_an_object(text, "a row must be an array or an object"));
@@ -79,10 +81,9 @@ pub(super) fn row(plan: &Plan, scratch: &mut Scratch, text: &str) -> Result<(), 
 }
 
 fn not_an_object(text: &str, wanted: &str) -> Fault {
-    let valid = serde_json::from_str::<&RawValue>(text).and_then(|raw| shallow(raw.get(), 0));
-    match valid {
+    match serde_json::from_str::<&RawValue>(text) {
         Err(error) => syntax(&error),
-        Ok(()) => Fault::whole(
+        Ok(_) => Fault::whole(
             Reason::NotAnObject,
             format!("{wanted}, not {}", printable(text.trim())),
         ),

@@ -3,15 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Error;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::found::{bool_as_number, nested_as_feature, not_a_number, too_big};
-use super::reject::Reason;
+use super::reject::{Fault, Reason};
 use super::value::is_missing;
 
-/// Arrays and objects may be nested so deep.
+/// Arrays and objects may be nested so deep, the record itself included.
 const MAX_DEPTH: usize = 128;
 
 /// A numeric feature: NaN = missing, or why it is none.
@@ -73,62 +72,58 @@ impl<'a> Visitor<'a> for Number {
     }
 
     fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<Cell, S::Error> {
-        while seq.next_element_seed(Skip::inside())?.is_some() {}
+        while seq.next_element_seed(Skip)?.is_some() {}
         Ok(Err(nested_as_feature()))
     }
 
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Cell, M::Error> {
         while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(Skip::inside())?;
+            map.next_value_seed(Skip)?;
         }
         Ok(Err(nested_as_feature()))
     }
 }
 
-/// Checks a value that nobody wants: its syntax, and its depth below the arrays and objects around it.
-pub(super) struct Skip(usize);
-
-impl Skip {
-    /// A value of a field.
-    pub fn field() -> Self {
-        Self(0)
-    }
-
-    /// An element or a field of a field's value.
-    pub fn inside() -> Self {
-        Self(1)
-    }
-}
+/// Passes over a value that nobody wants: only its syntax is checked, without recursion.
+pub(super) struct Skip;
 
 impl<'a> DeserializeSeed<'a> for Skip {
     type Value = ();
 
     fn deserialize<D: serde::Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?;
-        shallow(raw.get(), self.0).map_err(D::Error::custom)
+        <&RawValue as serde::Deserialize>::deserialize(deserializer).map(drop)
     }
 }
 
-/// Refuses a value that is nested too deep. Skipped values are read without recursion, so no stack is at
-/// risk; the limit is there so that a record is judged alike wherever its depth stands.
-pub(super) fn shallow(raw: &str, around: usize) -> Result<(), Error> {
-    if !raw.starts_with(['[', '{']) {
+/// Refuses a text whose arrays and objects are nested too deep, wherever in it that is. No stack is at risk
+/// (skipped values are read without recursion); the limit is there so that the verdict on a record does not
+/// depend on which of its fields the schema knows.
+///
+/// A text that is no JSON may pass or not: it is refused for its syntax in either case.
+pub(super) fn shallow(text: &str) -> Result<(), Fault> {
+    // Nearly every record is too short or has too few brackets to be deep, and counting is much faster than
+    // reading. Each level needs two bytes; `[` and `{` differ in one bit; u8 sums of at most 128 become vectors.
+    let opening = |chunk: &[u8]| -> u8 { chunk.iter().map(|b| u8::from(b | 0x20 == b'{')).sum() };
+    let openings = || -> usize {
+        let chunks = text.as_bytes().chunks(128);
+        chunks.map(|chunk| usize::from(opening(chunk))).sum()
+    };
+    if text.len() < 2 * (MAX_DEPTH + 1) || openings() <= MAX_DEPTH {
         return Ok(());
     }
-    let (mut depth, mut in_text, mut escaped) = (around, false, false);
-    for byte in raw.bytes() {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_text => escaped = true,
             b'"' => in_text = !in_text,
             b'[' | b'{' if !in_text => depth += 1,
-            b']' | b'}' if !in_text => depth -= 1,
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(Error::custom(format_args!(
-                "nested deeper than {MAX_DEPTH} levels"
-            )));
+            let message = format!("not valid: nested deeper than {MAX_DEPTH} levels");
+            return Err(Fault::whole(Reason::Syntax, message));
         }
     }
     Ok(())
@@ -147,7 +142,7 @@ pub(super) fn twice(text: &str) -> Option<String> {
         fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
             let (mut names, mut double) = (HashSet::new(), None);
             while let Some(name) = map.next_key::<String>()? {
-                map.next_value_seed(Skip::field())?;
+                map.next_value_seed(Skip)?;
                 if double.is_none() && !names.insert(name.clone()) {
                     double = Some(name);
                 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Deserializer, Error};
 
 use super::found::Found;
-use super::json_value::{Cell, Number, Skip, shallow, twice};
+use super::json_value::{Cell, Number, Skip, twice};
 use super::plan::{Leaf, Plan, Which};
 use super::reject::{Fault, Place, Reason, printable};
 use super::scratch::{Known, Scratch};
@@ -106,7 +106,6 @@ impl<'s, 'a> Session<'s, 'a> {
 
     /// Puts a value that is still text where its entry says.
     fn raw(&mut self, which: Which, index: usize, raw: &'a str) -> Result<(), Error> {
-        shallow(raw, 0)?;
         let plan = self.plan;
         let entry = &plan.table(which).entries[index];
         if entry.branch && raw.starts_with('{') {
@@ -152,7 +151,7 @@ impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
                 Some(Some(index)) => self.field(index, &mut map)?,
                 Some(None) => {
                     self.session.found.unknown += 1;
-                    map.next_value_seed(Skip::field())?;
+                    map.next_value_seed(Skip)?;
                 }
             }
         }
@@ -233,7 +232,6 @@ impl<'a> Visitor<'a> for Features<'_, '_, 'a> {
                 leaf => match seq.next_element::<&'a RawValue>()? {
                     None => None,
                     Some(raw) => {
-                        shallow(raw.get(), 0).map_err(S::Error::custom)?;
                         let value = Value::of_json(raw.get()).map_err(S::Error::custom)?;
                         session
                             .found
@@ -248,7 +246,7 @@ impl<'a> Visitor<'a> for Features<'_, '_, 'a> {
             }
         }
         let mut length = targets.len();
-        while seq.next_element_seed(Skip::field())?.is_some() {
+        while seq.next_element_seed(Skip)?.is_some() {
             length += 1;
         }
         if plan.has_schema && length != targets.len() {
@@ -297,7 +295,7 @@ impl<'a> Visitor<'a> for Branch<'_, '_, 'a> {
 
     fn visit_seq<S: SeqAccess<'a>>(self, mut seq: S) -> Result<(), S::Error> {
         self.0.found.unknown += 1;
-        while seq.next_element_seed(Skip::inside())?.is_some() {}
+        while seq.next_element_seed(Skip)?.is_some() {}
         Ok(())
     }
 

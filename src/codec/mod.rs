@@ -9,7 +9,7 @@
 //! | `plan`, `scratch` | settings and schema compiled; memory kept between records |
 //! | `json`, `json_walk`, `json_value`, `csv_record` | the two syntaxes |
 //! | `decoder` | one record: bytes -> row, label, weight, id |
-//! | `discovery`, `survey` | the schema of a stream that names none |
+//! | `discovery`, `survey`, `fields` | the schema of a stream that names none |
 //! | `intake` | the whole: records in, arrivals out, classes numbered |
 //! | `encoder` | rows -> inputs of the model |
 //! | `rows`, `split` | rows of predictions; records of a request body |
@@ -28,6 +28,7 @@ mod csv_record;
 mod decoder;
 mod discovery;
 mod encoder;
+mod fields;
 mod found;
 mod intake;
 mod json;

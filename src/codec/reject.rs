@@ -35,7 +35,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order of declaration.
+    /// Every reason, in the order of declaration: `reason as usize` is its place here.
     pub const ALL: [Self; 12] = [
         Self::Syntax,
         Self::Empty,
@@ -75,10 +75,15 @@ impl Reason {
             Self::DecoderPanic => "decoder_panic",
         }
     }
-}
 
-impl Reason {
-    /// Whether such a record goes to the dead letters: all but tombstones, which carry nothing to keep.
+    /// Whether a record with this fault is worth a dead letter: a tombstone holds nothing that could be repaired,
+    /// and is no mistake where topics are compacted.
+    ///
+    /// ```
+    /// use skewd::codec::Reason;
+    /// let kept: Vec<_> = Reason::ALL.into_iter().filter(|reason| !reason.is_dead_letter()).collect();
+    /// assert_eq!(kept, [Reason::Tombstone]);
+    /// ```
     #[must_use]
     pub const fn is_dead_letter(self) -> bool {
         !matches!(self, Self::Tombstone)

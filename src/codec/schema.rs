@@ -25,6 +25,14 @@ pub struct Feature {
     pub kind: Kind,
 }
 
+impl Feature {
+    /// True for a number, false for a category.
+    #[must_use]
+    pub fn is_numeric(&self) -> bool {
+        self.kind == Kind::Numeric
+    }
+}
+
 /// The features of a row, in their order. Its JSON text is part of the learning state.
 ///
 /// ```
@@ -36,6 +44,7 @@ pub struct Feature {
 /// };
 /// let schema = Schema::given(&settings).unwrap();
 /// assert_eq!(schema.features[1].kind, Kind::Categorical);
+/// assert!(schema.features[0].is_numeric());
 /// assert_eq!(Schema::from_text(&schema.to_text()).unwrap(), schema);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -170,10 +170,9 @@ impl Settings {
         }
         distinct("columns", &self.columns)?;
         if self.features.len() > MAX_FEATURES {
-            return complain(
-                "features",
-                format!("at most {MAX_FEATURES} are possible; list fewer"),
-            );
+            let count = self.features.len();
+            let reason = format!("{count} features; name at most {MAX_FEATURES}");
+            return complain("features", reason);
         }
         Ok(())
     }

@@ -11,18 +11,15 @@
 //!   twenty) does not count: a text among numbers (with a warning), an object among plain values, a plain value
 //!   among objects. Such records are bad ones then.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
-use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::fields::{Field, elements, envelope, fields};
 use super::plan::{Plan, Table};
 use super::reject::printable;
 use super::schema::{Feature, Kind};
-use super::settings::{Format, MAX_FEATURES, MAX_PATH, Settings};
+use super::settings::{MAX_FEATURES, MAX_PATH, Settings};
 use super::value::{Value, is_missing, spells_non_finite};
 
 /// Longest name of a discovered feature, in bytes.
@@ -75,7 +72,7 @@ impl<'p> Survey<'p> {
     /// First pass: whether a JSON record gives features by name, or how many by position.
     pub fn measure(&mut self, text: &str) {
         let fields = fields(text);
-        match self.envelope(&fields).filter(|raw| raw.starts_with('[')) {
+        match envelope(self.plan, &fields).filter(|raw| raw.starts_with('[')) {
             None => self.named += 1,
             Some(raw) => {
                 let length = elements(raw).len();
@@ -105,7 +102,7 @@ impl<'p> Survey<'p> {
     pub fn json(&mut self, text: &str) {
         let fields = fields(text);
         let (plan, length) = (self.plan, self.length);
-        match self.envelope(&fields) {
+        match envelope(self.plan, &fields) {
             Some(raw) if raw.starts_with('[') => {
                 let elements = elements(raw);
                 if Some(elements.len()) == length {
@@ -115,7 +112,7 @@ impl<'p> Survey<'p> {
                 }
             }
             _ if length.is_some() => {}
-            Some(raw) => self.object("", &self::fields(raw), &plan.features, 1),
+            Some(raw) => self.object("", &super::fields::fields(raw), &plan.features, 1),
             None => self.object("", &fields, &plan.flat, 1),
         }
     }
@@ -185,22 +182,7 @@ impl<'p> Survey<'p> {
         features
     }
 
-    /// The raw `features` of an envelope, if the record is one.
-    fn envelope<'t>(&self, fields: &[(Cow<'t, str>, &'t RawValue)]) -> Option<&'t str> {
-        if !matches!(self.plan.format, Format::Auto | Format::Envelope) {
-            return None;
-        }
-        let (_, raw) = fields.iter().find(|(name, _)| name == "features")?;
-        Some(raw.get()).filter(|raw| raw.starts_with(['[', '{']))
-    }
-
-    fn object(
-        &mut self,
-        path: &str,
-        fields: &[(Cow<'_, str>, &RawValue)],
-        table: &Table,
-        depth: usize,
-    ) {
+    fn object(&mut self, path: &str, fields: &[Field<'_>], table: &Table, depth: usize) {
         for (key, raw) in fields {
             let name = format!("{path}{key}");
             let entry = table.find(&name).map(|index| &table.entries[index]);
@@ -211,7 +193,7 @@ impl<'p> Survey<'p> {
                 }
                 self.object(
                     &format!("{name}."),
-                    &self::fields(raw.get()),
+                    &super::fields::fields(raw.get()),
                     table,
                     depth + 1,
                 );
@@ -318,48 +300,4 @@ impl Evidence {
 fn few(some: usize, others: usize) -> bool {
     let all = some + others;
     some > 0 && all >= 20 && some * 20 < all
-}
-
-/// The fields of a JSON object with their values as they stand; none when it is no object.
-fn fields(text: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
-    struct Fields;
-    impl<'a> Visitor<'a> for Fields {
-        type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-            let mut fields = Vec::new();
-            while let Some(Name(name)) = map.next_key()? {
-                fields.push((name, map.next_value()?));
-            }
-            Ok(fields)
-        }
-    }
-    use serde::Deserializer as _;
-    serde_json::Deserializer::from_str(text)
-        .deserialize_map(Fields)
-        .unwrap_or_default()
-}
-
-/// True when an object of the record holds a name twice, or two ways of writing the same dotted name.
-pub(super) fn names_twice(text: &str) -> bool {
-    fn walk(path: &str, text: &str, depth: usize, seen: &mut HashSet<String>) -> bool {
-        fields(text).into_iter().any(|(key, raw)| {
-            let name = format!("{path}{key}");
-            let nested = raw.get().starts_with('{') && depth < MAX_PATH;
-            let inside = nested && walk(&format!("{name}."), raw.get(), depth + 1, seen);
-            inside || !seen.insert(name)
-        })
-    }
-    walk("", text, 1, &mut HashSet::new())
-}
-
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn elements(raw: &str) -> Vec<&RawValue> {
-    serde_json::from_str(raw).unwrap_or_default()
 }

@@ -226,23 +226,21 @@ fn discovery_ends_with_the_record_that_completes_the_number() {
 #[test]
 fn waiting_records_are_counted() {
     let mut intake = Intake::new(&Settings::default(), None);
+    let counts = |i: &Intake| {
+        (
+            i.buffered(),
+            i.buffered_labelled(),
+            i.wanted(),
+            i.discovered(),
+        )
+    };
     let mut out = Vec::new();
     for record in records([r#"{"x":1,"label":"a"}"#, r#"{"x":1}"#, "{"]) {
         intake.push(record, &mut out);
     }
-    let state = (
-        intake.buffered(),
-        intake.buffered_labelled(),
-        intake.discovered(),
-    );
-    assert_eq!(state, (3, 1, false));
+    assert_eq!(counts(&intake), (3, 1, 1000, false));
     assert_eq!(intake.finish_discovery(&mut out), Ok(()));
-    let state = (
-        intake.buffered(),
-        intake.buffered_labelled(),
-        intake.discovered(),
-    );
-    assert_eq!(state, (0, 0, true));
+    assert_eq!(counts(&intake), (0, 0, 0, true));
     let verdicts: Vec<_> = out.iter().map(verdict).collect();
     assert_eq!(verdicts, ["example", "unlabelled", "syntax"]);
     assert_eq!(intake.finish_discovery(&mut out), Ok(()));

@@ -106,6 +106,41 @@ fn extreme_values_never_give_what_is_not_finite() {
 }
 
 #[test]
+fn moments_do_not_depend_on_how_rows_are_cut_into_batches() {
+    let rows: Vec<[f32; 3]> = (0..97)
+        .map(|i| {
+            let x = (i * i % 31) as f32 * 0.1;
+            [x, (i % 3) as f32, if i % 5 == 0 { MISSING } else { -x }]
+        })
+        .collect();
+    let mut whole = Encoder::new(&schema(), Encoding::Standard);
+    observe(&mut whole, &rows);
+    for size in [1, 2, 7, 64] {
+        let mut parts = Encoder::new(&schema(), Encoding::Standard);
+        rows.chunks(size).for_each(|rows| observe(&mut parts, rows));
+        let (mut expected, mut found) = (State::default(), State::default());
+        whole.save(&mut expected);
+        parts.save(&mut found);
+        assert_eq!(found.digest(), expected.digest(), "batches of {size}");
+    }
+}
+
+#[test]
+fn a_batch_is_encoded_by_the_moments_before_it() {
+    let mut encoder = Encoder::new(&schema(), Encoding::Standard);
+    observe(&mut encoder, &[[1.0, 0.0, 0.0], [3.0, 0.0, 0.0]]);
+    let before = encoder.clone();
+    let batch = [[4.0, 0.0, 0.0], [100.0, 0.0, 0.0]];
+    let inputs = encode(&encoder, &batch);
+    assert_eq!(encoder, before, "encoding learns nothing");
+    assert_eq!(
+        (inputs[0], inputs[5]),
+        (2.0, 8.0),
+        "mean 2, deviation 1 for both rows"
+    );
+}
+
+#[test]
 fn a_saved_encoder_goes_on_bit_for_bit() {
     let mut encoder = Encoder::new(&schema(), Encoding::Standard);
     observe(

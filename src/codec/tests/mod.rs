@@ -4,6 +4,7 @@ mod corpus;
 mod discovery;
 mod encoding;
 mod formats;
+mod nesting;
 mod properties;
 mod settings;
 mod values;

@@ -200,6 +200,21 @@ fn classes_are_discovered_up_to_a_number_and_refused_beyond() {
 }
 
 #[test]
+fn a_reason_stands_at_its_own_place_under_its_own_name() {
+    let names: Vec<_> = Reason::ALL.map(Reason::as_str).into();
+    for (place, reason) in Reason::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, place, "{reason}");
+        assert_eq!(
+            names.iter().position(|n| *n == reason.as_str()),
+            Some(place)
+        );
+        // The name in reports and files is the same as in metrics.
+        let text = serde_json::to_string(&reason).expect("a name");
+        assert_eq!(text, format!("\"{reason}\""));
+    }
+}
+
+#[test]
 fn all_bad_records_but_tombstones_are_dead_letters() {
     for reason in Reason::ALL {
         assert_eq!(
