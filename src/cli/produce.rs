@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::replay::data_error;
 use super::{Failure, ProduceArgs};
 use crate::cli::checkpoints::FOLDER;
+use crate::codec::CsvFields;
 use crate::config::Config;
 use crate::example::Record;
 use crate::stream::file::FileSource;
@@ -36,6 +37,7 @@ pub fn run(config: &Config, args: &ProduceArgs) -> Result<(), Failure> {
     let records = Outgoings {
         columns: source.columns().map(<[String]>::to_vec),
         label: config.schema.label.clone(),
+        fields: CsvFields::default(),
         source,
         waiting: Vec::new().into_iter(),
         over: false,
@@ -83,6 +85,7 @@ struct Outgoings {
     source: FileSource,
     columns: Option<Vec<String>>,
     label: String,
+    fields: CsvFields,
     waiting: std::vec::IntoIter<Record>,
     over: bool,
     failed: Option<String>,
@@ -118,30 +121,19 @@ impl Iterator for Outgoings {
 }
 
 impl Outgoings {
-    fn message(&self, record: &Record) -> Result<Outgoing, String> {
+    fn message(&mut self, record: &Record) -> Result<Outgoing, String> {
         let payload = record.payload.as_deref().unwrap_or_default();
         let payload = match &self.columns {
             None => payload.to_vec(),
-            Some(columns) => row(columns, payload, &self.label)
+            Some(columns) => std::str::from_utf8(payload)
+                .map_err(|error| format!("not UTF-8 from byte {}", error.valid_up_to()))
+                .and_then(|text| self.fields.of_record(text, columns.len()))
+                .and_then(|fields| row_to_json(columns, fields, &self.label))
                 .map_err(|reason| format!("record {} of the file: {reason}", record.offset + 1))?
                 .into_bytes(),
         };
         Ok(Outgoing { key: None, payload })
     }
-}
-
-/// A CSV record as a flat JSON object.
-fn row(columns: &[String], record: &[u8], label: &str) -> Result<String, String> {
-    let fields = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .buffer_capacity(1024)
-        .from_reader(record)
-        .into_records()
-        .next()
-        .ok_or("an empty row")?
-        .map_err(|error| error.to_string())?;
-    row_to_json(columns, fields.iter(), label)
 }
 
 fn progress_bar(bytes: u64) -> ProgressBar {

@@ -15,69 +15,40 @@ use super::value::Value;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns(pub Vec<String>);
 
-/// The parser and what the columns are for.
-pub(super) struct CsvRecords {
+/// Splits CSV records into their fields, with memory that is kept from record to record.
+///
+/// ```
+/// use skewd::codec::CsvFields;
+/// let mut fields = CsvFields::default();
+/// let row: Vec<&str> = fields.of_record("12.5,\"a \"\"b\"\", c\",", 3).unwrap().collect();
+/// assert_eq!(row, ["12.5", "a \"b\", c", ""]);
+/// assert!(fields.of_record("1,2", 3).is_err());
+/// ```
+#[derive(Default)]
+pub struct CsvFields {
     reader: Reader,
     /// The fields of the record without their quotes, one after the other.
     text: Vec<u8>,
     /// Where each field ends in `text`.
     ends: Vec<usize>,
-    columns: Arc<Columns>,
-    leaves: Vec<Option<Leaf>>,
-    unknown: u32,
 }
 
-impl CsvRecords {
-    pub fn new() -> Self {
-        Self {
-            reader: Reader::new(),
-            text: Vec::new(),
-            ends: Vec::new(),
-            columns: Arc::new(Columns(Vec::new())),
-            leaves: Vec::new(),
-            unknown: 0,
-        }
-    }
-
-    /// Decodes one record into `scratch.row`.
-    pub fn record<'a>(
-        &'a mut self,
-        plan: &Plan,
-        scratch: &mut Scratch,
+impl CsvFields {
+    /// The fields of the one record in `text`, without their quotes.
+    ///
+    /// # Errors
+    /// When it has another number of fields than `columns`, or is more than one record.
+    pub fn of_record(
+        &mut self,
         text: &str,
-        columns: &Arc<Columns>,
-    ) -> Result<Found<'a>, Fault> {
-        self.learn_columns(plan, columns);
-        self.split(text)?;
-        let this: &'a Self = self;
-        let mut found = Found::new();
-        found.unknown = this.unknown;
-        scratch.begin(plan);
-        for (field, (leaf, name)) in this.fields().zip(this.leaves.iter().zip(&this.columns.0)) {
-            let Some(leaf) = *leaf else { continue };
-            let value = match leaf {
-                // As `produce` writes it: the text, whatever it looks like.
-                Leaf::Label | Leaf::Id if !field.is_empty() => Value::Text(Cow::Borrowed(field)),
-                _ => Value::of_csv(field),
-            };
-            let place = || Place::Field(name.clone());
-            found.put(plan, &mut scratch.row, leaf, value, place);
-        }
-        Ok(found)
+        columns: usize,
+    ) -> Result<impl Iterator<Item = &str>, String> {
+        self.split(text, columns).map_err(|fault| fault.message)?;
+        Ok(self.iter())
     }
 
-    fn learn_columns(&mut self, plan: &Plan, columns: &Arc<Columns>) {
-        if Arc::ptr_eq(&self.columns, columns) {
-            return;
-        }
-        self.columns = Arc::clone(columns);
-        self.leaves = columns.0.iter().map(|name| plan.flat.leaf(name)).collect();
-        self.unknown = self.leaves.iter().filter(|leaf| leaf.is_none()).count() as u32;
-    }
-
-    /// Splits the one record in `text` into as many fields as there are columns.
-    fn split(&mut self, text: &str) -> Result<(), Fault> {
-        let wanted = self.columns.0.len();
+    /// Splits the one record in `text` into `wanted` fields.
+    fn split(&mut self, text: &str, wanted: usize) -> Result<(), Fault> {
         let fields = self.parse(text, wanted)?;
         if fields != wanted {
             return Err(dimension(&fields.to_string(), wanted));
@@ -87,25 +58,13 @@ impl CsvRecords {
     }
 
     /// The fields of the last record without their quotes.
-    fn fields(&self) -> impl Iterator<Item = &str> {
+    fn iter(&self) -> impl Iterator<Item = &str> {
         // Quotes and commas are ASCII: what is left of valid UTF-8 is valid.
         let unquoted = std::str::from_utf8(&self.text).unwrap_or_default();
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
             .zip(&self.ends)
             .map(move |(start, end)| unquoted.get(start..*end).unwrap_or_default())
-    }
-
-    /// Name and field of each column of a record, for discovery.
-    pub fn named(
-        &mut self,
-        text: &str,
-        columns: &Arc<Columns>,
-    ) -> Result<impl Iterator<Item = (&str, &str)>, Fault> {
-        self.columns = Arc::clone(columns);
-        self.split(text)?;
-        let this = &*self;
-        Ok(this.columns.0.iter().map(String::as_str).zip(this.fields()))
     }
 
     /// Fills `text` and `ends`; the number of fields.
@@ -140,6 +99,82 @@ impl CsvRecords {
             return Err(Fault::whole(Reason::Syntax, message));
         }
         Ok(fields)
+    }
+}
+
+/// The parser and what the columns are for.
+pub(super) struct CsvRecords {
+    fields: CsvFields,
+    columns: Arc<Columns>,
+    leaves: Vec<Option<Leaf>>,
+    unknown: u32,
+}
+
+impl CsvRecords {
+    pub fn new() -> Self {
+        Self {
+            fields: CsvFields::default(),
+            columns: Arc::new(Columns(Vec::new())),
+            leaves: Vec::new(),
+            unknown: 0,
+        }
+    }
+
+    /// Decodes one record into `scratch.row`.
+    pub fn record<'a>(
+        &'a mut self,
+        plan: &Plan,
+        scratch: &mut Scratch,
+        text: &str,
+        columns: &Arc<Columns>,
+    ) -> Result<Found<'a>, Fault> {
+        self.learn_columns(plan, columns);
+        self.fields.split(text, self.columns.0.len())?;
+        let this: &'a Self = self;
+        let mut found = Found::new();
+        found.unknown = this.unknown;
+        scratch.begin(plan);
+        for (field, (leaf, name)) in this
+            .fields
+            .iter()
+            .zip(this.leaves.iter().zip(&this.columns.0))
+        {
+            let Some(leaf) = *leaf else { continue };
+            let value = match leaf {
+                // As `produce` writes it: the text, whatever it looks like.
+                Leaf::Label | Leaf::Id if !field.is_empty() => Value::Text(Cow::Borrowed(field)),
+                _ => Value::of_csv(field),
+            };
+            let place = || Place::Field(name.clone());
+            found.put(plan, &mut scratch.row, leaf, value, place);
+        }
+        Ok(found)
+    }
+
+    fn learn_columns(&mut self, plan: &Plan, columns: &Arc<Columns>) {
+        if Arc::ptr_eq(&self.columns, columns) {
+            return;
+        }
+        self.columns = Arc::clone(columns);
+        self.leaves = columns.0.iter().map(|name| plan.flat.leaf(name)).collect();
+        self.unknown = self.leaves.iter().filter(|leaf| leaf.is_none()).count() as u32;
+    }
+
+    /// Name and field of each column of a record, for discovery.
+    pub fn named(
+        &mut self,
+        text: &str,
+        columns: &Arc<Columns>,
+    ) -> Result<impl Iterator<Item = (&str, &str)>, Fault> {
+        self.columns = Arc::clone(columns);
+        self.fields.split(text, self.columns.0.len())?;
+        let this = &*self;
+        Ok(this
+            .columns
+            .0
+            .iter()
+            .map(String::as_str)
+            .zip(this.fields.iter()))
     }
 }
 

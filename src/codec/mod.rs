@@ -47,6 +47,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use csv_record::CsvFields;
 pub use encoder::Encoder;
 pub use found::MAX_LABEL_BYTES;
 pub use intake::Intake;

@@ -15,6 +15,8 @@ use super::kafka::{Context, Role, Settings, client_config, explain, see_topic};
 
 pub use rows::row_to_json;
 
+/// Delivery reports are taken after this many records.
+const REPORTS_EVERY: u64 = 256;
 /// Longest wait for delivery reports before progress is shown again.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -129,7 +131,9 @@ pub fn produce(
         pace(&producer, begun, sent, rate);
         send(&producer, &reports, settings, &record)?;
         sent += 1;
-        producer.poll(Duration::ZERO);
+        if sent % REPORTS_EVERY == 0 {
+            producer.poll(Duration::ZERO);
+        }
         if shown.elapsed() >= TICK {
             shown = Instant::now();
             progress(look(&reports, sent)?);
