@@ -24,13 +24,23 @@ pub(super) struct Columns(pub Vec<String>);
 /// assert_eq!(row, ["12.5", "a \"b\", c", ""]);
 /// assert!(fields.of_record("1,2", 3).is_err());
 /// ```
-#[derive(Default)]
 pub struct CsvFields {
     reader: Reader,
     /// The fields of the record without their quotes, one after the other.
     text: Vec<u8>,
     /// Where each field ends in `text`.
     ends: Vec<usize>,
+}
+
+impl Default for CsvFields {
+    fn default() -> Self {
+        Self {
+            // The reader's own default has no rules.
+            reader: Reader::new(),
+            text: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
 }
 
 impl CsvFields {
