@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Config};
 
+mod audit;
 pub mod checkpoints;
 pub mod demo;
 pub mod grid;
@@ -13,8 +14,10 @@ pub mod health;
 pub mod lane;
 pub mod plot;
 pub mod produce;
+mod recorded;
 pub mod replay;
 pub mod report;
+mod torture;
 
 /// Why a command did not do what it was asked: a message for a person and a code for a script.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +118,8 @@ pub enum Command {
     /// Look into checkpoints
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Crash test: start the daemon, kill it again and again, compare it with one that nobody disturbed
+    Torture(TortureArgs),
     /// Ask a running daemon whether it is alive (for container checks)
     Health(HealthArgs),
     /// Print a completion script for a shell
@@ -165,6 +170,9 @@ pub struct ReplayArgs {
     /// Write a checkpoint into DIR/checkpoints; `serve --set data_dir=DIR` goes on from it
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// Repeat the batches that a daemon recorded in this data folder; one file a partition
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
 }
 
 /// `skewd produce`.
@@ -203,6 +211,18 @@ pub enum CheckpointCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Learn the recorded batches between two checkpoints again, and compare the states
+    Audit {
+        /// File name or path of the first checkpoint: the oldest without it
+        #[arg(long, value_name = "A")]
+        from: Option<String>,
+        /// File name or path of the last checkpoint: the newest valid one without it
+        #[arg(long, value_name = "B")]
+        to: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the parameters as a safetensors file
     Export {
         /// Where to write
@@ -215,6 +235,17 @@ pub enum CheckpointCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// `skewd torture`.
+#[derive(Debug, Args)]
+pub struct TortureArgs {
+    /// How often the daemon is killed
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub kills: u64,
+    /// Seed of the moments: the same seed tries the same places
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
 }
 
 /// `skewd health`.
@@ -241,6 +272,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&cli.config, &cli.set, &args),
         Command::Replay(args) => replay::run(&config, &args),
         Command::Produce(args) => produce::run(&config, &args),
+        Command::Torture(args) => torture::run(&args),
         Command::Check => produce::check(&config),
         Command::Checkpoint(command) => checkpoints::run(&config, command),
         Command::Health(args) => health::run(&config, &args),

@@ -190,6 +190,28 @@ impl Config {
             .collect()
     }
 
+    /// These settings with others laid over them, by dotted key.
+    ///
+    /// # Errors
+    /// An unknown key, or a value that cannot work.
+    pub fn with(
+        &self,
+        changes: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, Error> {
+        let mut layers = Layers::over(self);
+        for (key, value) in changes {
+            let text = match value {
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            layers.add_assignment(&format!("{key}={text}"))?;
+        }
+        let mut changed = layers.finish()?;
+        // Secrets are hidden wherever settings are written out, and layers are: keep the table as it was.
+        changed.kafka = self.kafka.clone();
+        Ok(changed)
+    }
+
     /// What a learner needs to know.
     ///
     /// # Errors

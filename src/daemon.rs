@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-mod build;
+pub(crate) mod build;
 mod control;
 mod http;
 mod letters;
+pub(crate) mod open;
 mod publish;
+pub(crate) mod recording;
 mod saver;
 
 use crate::cli::Failure;
@@ -21,7 +23,8 @@ use crate::telemetry::Meters;
 
 use control::{Control, Holding};
 use letters::Letters;
-use publish::{Publisher, Shared};
+use publish::{Moment, Publisher, Shared};
+use recording::Recording;
 use saver::Saver;
 
 /// Records taken from the source at once: few enough that commands and linger are never far away.
@@ -42,6 +45,7 @@ struct Trainer {
     publisher: Publisher,
     control: Control,
     meters: Meters,
+    recording: Recording,
     shared: Arc<Shared>,
     records: Vec<Record>,
     arrivals: Vec<Arrival>,
@@ -55,6 +59,7 @@ impl Trainer {
             self.obey()?;
             if self.control.holding() == Holding::Nothing && self.letters.deliver() {
                 self.poll()?;
+                self.repeat()?;
                 self.decode();
                 self.learn()?;
                 self.linger()?;
@@ -115,13 +120,14 @@ impl Trainer {
                 Outcome::Unlabelled => self.meters.unlabelled(),
                 Outcome::Example { .. } => {}
             }
+            self.recording.recorder.saw(&arrival);
             let started = Instant::now();
             let report = self
                 .learner
                 .handle(Event::Arrival(&arrival))
                 .map_err(Failure::internal)?;
             if let Some(report) = report {
-                self.stepped(&report, started.elapsed());
+                self.stepped(&report, started.elapsed())?;
             }
         }
         Ok(())
@@ -129,7 +135,8 @@ impl Trainer {
 
     /// Learns a batch that has waited long enough.
     fn linger(&mut self) -> Result<(), Failure> {
-        if self.learner.waiting() == 0 {
+        // While batches are repeated the journal says where they end.
+        if self.learner.waiting() == 0 || self.recording.is_repeating() {
             self.waiting_since = None;
             return Ok(());
         }
@@ -146,13 +153,13 @@ impl Trainer {
         let started = Instant::now();
         let report = self.learner.handle(Event::Cut).map_err(Failure::internal)?;
         if let Some(report) = report {
-            self.stepped(&report, started.elapsed());
+            self.stepped(&report, started.elapsed())?;
         }
         self.waiting_since = None;
         Ok(())
     }
 
-    fn stepped(&mut self, report: &StepReport, took: Duration) {
+    fn stepped(&mut self, report: &StepReport, took: Duration) -> Result<(), Failure> {
         self.waiting_since = None;
         self.meters.stepped(report, took);
         if let Some((batch, last)) = self.learner.last() {
@@ -160,13 +167,18 @@ impl Trainer {
                 .batch(self.learner.classes(), &batch.classes, last);
         }
         self.publisher.stepped();
+        self.recording.stepped(report)
     }
 
     /// Publishes what is new, and writes a checkpoint when one is due.
     fn tell(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         self.publish(now);
+        if self.recording.journal.is_dead() {
+            return Err(Failure::internal("the journal's thread died"));
+        }
         if let Some(positions) = self.saver.finished()? {
+            self.recording.journal.turn(self.saver.oldest_examples());
             if let Some(last) = self.saver.last() {
                 self.publisher.saved(last.digest.clone(), last.examples);
             }
@@ -175,26 +187,41 @@ impl Trainer {
             }
         }
         if self.saver.due(now, &self.learner) && self.letters.settled() {
-            self.saver
-                .save(now, &self.config, &self.learner, &*self.source);
+            self.saver.save(
+                now,
+                &self.config,
+                &self.learner,
+                &*self.source,
+                self.recording.journal.waiter(),
+            );
         }
         Ok(())
     }
 
     fn publish(&mut self, now: Instant) {
-        self.publisher.publish(
+        let moment = Moment {
             now,
+            trouble: self
+                .letters
+                .trouble()
+                .or_else(|| self.recording.journal.trouble()),
+            durable: self.recording.journal.durable(),
+        };
+        self.publisher.publish(
+            moment,
             &mut self.learner,
             &self.intake,
             &mut *self.source,
             &self.control,
-            self.letters.trouble(),
         );
     }
 
     /// A stop was asked for: finish the batch if batches may be short, then write down what was learned.
     fn finish(&mut self) -> Result<(), Failure> {
-        if self.linger_time().is_some() && self.control.holding() == Holding::Nothing {
+        if self.linger_time().is_some()
+            && self.control.holding() == Holding::Nothing
+            && !self.recording.is_repeating()
+        {
             self.cut()?;
         }
         let settled = self.letters.deliver() && self.letters.settled();
@@ -207,8 +234,13 @@ impl Trainer {
             return Ok(());
         }
         if self.saver.stale(&self.learner) {
-            self.saver
-                .save(Instant::now(), &self.config, &self.learner, &*self.source);
+            self.saver.save(
+                Instant::now(),
+                &self.config,
+                &self.learner,
+                &*self.source,
+                self.recording.journal.waiter(),
+            );
             self.saver.wait()?;
         }
         if let Some(positions) = self.saver.finished()? {

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`example`] | the nouns: records, positions, examples | nouns |
 //! | [`state`] | the learning state as named arrays, and its digest | nouns |
+//! | [`crash`] | places where the crash test may end the process | nouns |
 //! | [`absgd`] | losses -> weights (log domain), momentum, weight statistics | pure |
 //! | [`loss`] | per-example losses and their gradients, never reduced | pure |
 //! | [`model`] | linear and MLP: forward, backward, update; ordered parameters | pure |
@@ -30,6 +31,7 @@
 //! Imports point inwards, edges never meet, only `daemon` knows everyone:
 //! nouns <- pure <- heart <- edges <- door. `tests/it/tidy.rs` holds the walls up.
 
+pub mod crash;
 pub mod example;
 pub mod state;
 

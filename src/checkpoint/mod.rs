@@ -7,6 +7,7 @@
 
 mod export;
 mod format;
+pub mod journal;
 mod lock;
 mod save;
 #[cfg(test)]
@@ -40,6 +41,8 @@ pub struct Settings {
     pub every_seconds: u64,
     /// Files that are kept.
     pub keep: usize,
+    /// Bytes of the journal that are kept, beyond what the kept checkpoints need.
+    pub journal_bytes: u64,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             every_examples: 100_000,
             every_seconds: 60,
             keep: 3,
+            journal_bytes: 256 << 20,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::crash;
+
 use super::{Checkpoint, ENDING, Error, NAME, at, files, format};
 
 /// Beginning of the names of files that are being written.
@@ -34,12 +36,17 @@ pub fn save(dir: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf,
     let bytes = format::encode(checkpoint);
     temporary
         .write_all(&bytes)
-        .and_then(|()| temporary.as_file().sync_all())
+        .and_then(|()| {
+            crash::point("checkpoint.before_sync");
+            temporary.as_file().sync_all()
+        })
         .map_err(at(&path))?;
     verify(temporary.path(), &bytes)?;
+    crash::point("checkpoint.before_rename");
     temporary
         .persist(&path)
         .map_err(|refused| at(&path)(refused.error))?;
+    crash::point("checkpoint.after_rename");
     sync_dir(dir)?;
     prune(dir, keep)?;
     Ok(path)

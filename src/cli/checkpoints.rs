@@ -28,6 +28,9 @@ pub fn run(config: &Config, command: CheckpointCommand) -> Result<(), Failure> {
             show(&checkpoint, &path, json);
             Ok(())
         }
+        CheckpointCommand::Audit { from, to, json } => {
+            super::audit::run(config, from.as_deref(), to.as_deref(), json)
+        }
         CheckpointCommand::Export { out, name, json } => {
             let (checkpoint, path) = find(&dir, name.as_deref())?;
             checkpoint::export_safetensors(&checkpoint, &out).map_err(Failure::io)?;
@@ -120,7 +123,7 @@ fn show(checkpoint: &Checkpoint, path: &Path, json: bool) {
     }
 }
 
-fn find(dir: &Path, name: Option<&str>) -> Result<(Checkpoint, PathBuf), Failure> {
+pub(super) fn find(dir: &Path, name: Option<&str>) -> Result<(Checkpoint, PathBuf), Failure> {
     let path = match name {
         Some(name) if Path::new(name).components().count() > 1 => PathBuf::from(name),
         Some(name) => dir.join(name),
@@ -145,7 +148,7 @@ fn find(dir: &Path, name: Option<&str>) -> Result<(Checkpoint, PathBuf), Failure
     Ok((checkpoint, path))
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()

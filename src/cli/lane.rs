@@ -2,7 +2,7 @@
 
 use crate::evaluate::{Exact, Scored};
 use crate::example::{Arrival, Outcome};
-use crate::learner::{Error, Event, Learner, Task};
+use crate::learner::{Error, Event, Learner, StepReport, Task};
 
 /// One learner and its exact scores.
 pub struct Lane {
@@ -14,6 +14,8 @@ pub struct Lane {
     pub learner: Learner,
     /// Predictions of the last pass.
     pub exact: Exact,
+    /// The last step.
+    pub last_step: Option<StepReport>,
     arrived: u64,
     scored: u64,
     counted_from: u64,
@@ -27,11 +29,22 @@ impl Lane {
         settings: serde_json::Map<String, serde_json::Value>,
         task: Task,
     ) -> Self {
+        Self::over(name, settings, Learner::new(task))
+    }
+
+    /// A lane that goes on with a learner.
+    #[must_use]
+    pub fn over(
+        name: String,
+        settings: serde_json::Map<String, serde_json::Value>,
+        learner: Learner,
+    ) -> Self {
         Self {
             name,
             settings,
-            learner: Learner::new(task),
+            learner,
             exact: Exact::new(),
+            last_step: None,
             arrived: 0,
             scored: 0,
             counted_from: 0,
@@ -52,9 +65,22 @@ impl Lane {
             if matches!(arrival.outcome, Outcome::Example { .. }) {
                 self.arrived += 1;
             }
-            if self.learner.handle(Event::Arrival(arrival))?.is_some() {
+            if let Some(report) = self.learner.handle(Event::Arrival(arrival))? {
+                self.last_step = Some(report);
                 self.note(false);
             }
+        }
+        Ok(())
+    }
+
+    /// Learns what waits, although it fills no batch.
+    ///
+    /// # Errors
+    /// When the learner cannot go on.
+    pub fn cut(&mut self) -> Result<(), Error> {
+        if let Some(report) = self.learner.handle(Event::Cut)? {
+            self.last_step = Some(report);
+            self.note(false);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::lane::Lane;
 use super::report::{Input, LearnerReport, Report, write_predictions};
-use super::{Failure, ReplayArgs, grid, plot};
+use super::{Failure, ReplayArgs, grid, plot, recorded};
 use crate::codec::{Intake, Schema};
 use crate::config::Config;
 use crate::evaluate::PerClass;
@@ -35,8 +35,8 @@ struct Chunk {
 
 /// What the decoder counted.
 #[derive(Default)]
-struct Counted {
-    rows: u64,
+pub(super) struct Counted {
+    pub(super) rows: u64,
     rejected: BTreeMap<&'static str, u64>,
     classes: Vec<u64>,
 }
@@ -46,6 +46,17 @@ struct Counted {
 /// # Errors
 /// 65 for data that is neither CSV nor JSON, 74 for files, 78 for settings.
 pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
+    if let Some(dir) = &args.journal {
+        let started = Instant::now();
+        let (lane, counted) = recorded::run(config, args, dir)?;
+        return finish(
+            config,
+            args,
+            vec![(0, lane)],
+            counted,
+            started.elapsed().as_secs_f64(),
+        );
+    }
     let lanes = grid::combinations(config, &args.grid)?;
     let mut source = FileSource::open(&args.files, &config.schema.label).map_err(data_error)?;
     let mut intake = Intake::new(&config.schema, None);
@@ -202,7 +213,7 @@ fn nothing_found(source: &FileSource, rows: u64, files: &[PathBuf], reason: &str
 }
 
 impl Counted {
-    fn add(&mut self, arrivals: &[Arrival]) {
+    pub(super) fn add(&mut self, arrivals: &[Arrival]) {
         for arrival in arrivals {
             match &arrival.outcome {
                 Outcome::Example { example, .. } => {

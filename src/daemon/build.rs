@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 
 use super::control::Control;
 use super::http::{self, Servers};
-use super::letters::{Letters, Sink};
+use super::letters::Letters;
+use super::open::{open_letters, open_source};
 use super::publish::{Publisher, Shared};
+use super::recording::Recording;
 use super::saver::{Saved, Saver};
 use super::{Daemon, Failure, Trainer};
 use crate::checkpoint::{self, Checkpoint, DirLock};
@@ -22,10 +24,8 @@ use crate::config::Config;
 use crate::example::Positions;
 use crate::learner::Learner;
 use crate::serve::{Access, App, HttpFact, Ingest, IngestError, Pending, Tokens};
-use crate::stream::dead_letters::FileDeadLetters;
+use crate::stream::Kind;
 use crate::stream::embedded::{EmbeddedLog, LogError};
-use crate::stream::kafka::{KafkaDeadLetters, KafkaSource};
-use crate::stream::{Halt, Kind, Source};
 use crate::telemetry::Meters;
 use crate::{serve, telemetry};
 
@@ -34,12 +34,9 @@ const COMMANDS_WAITING: usize = 16;
 /// The learner's thread walks graphs of operations that may be deep.
 const TRAINER_STACK_BYTES: usize = 64 << 20;
 /// Names in the data folder.
-const LOG: &str = "examples.redb";
-const DEAD_LETTERS: &str = "dead_letters.jsonl";
+pub(super) const LOG: &str = "examples.redb";
+pub(super) const DEAD_LETTERS: &str = "dead_letters.jsonl";
 const ADMIN_TOKEN: &str = "admin.token";
-/// Bytes of dead letters in the data folder, twice: the file and the one before it.
-const DEAD_LETTER_BYTES: u64 = 256 << 20;
-
 /// Settings that a saved state is made of: they cannot change under it.
 const FIXED: [&str; 6] = [
     "model.kind",
@@ -49,9 +46,6 @@ const FIXED: [&str; 6] = [
     "schema.category_buckets",
     "seed",
 ];
-
-/// A source that is open, or the reason why it cannot go on.
-type Opened = (Box<dyn Source>, Option<EmbeddedLog>, Option<Halt>);
 
 impl Daemon {
     /// Opens everything and starts the threads.
@@ -74,6 +68,12 @@ impl Daemon {
         let metrics = telemetry::install().map_err(Failure::internal)?;
 
         let saved = load(&config)?;
+        let positions = saved
+            .newest
+            .as_ref()
+            .map(start_positions)
+            .unwrap_or_default();
+        let (recording, config) = Recording::open(&config, saved.newest.as_ref(), &positions)?;
         let (learner, intake) = revive(&config, saved.newest.as_ref())?;
         let (source, log, halt) = open_source(&config, saved.newest.as_ref())?;
         let sink = open_letters(&config)?;
@@ -95,6 +95,7 @@ impl Daemon {
             letters: Letters::new(sink, topic_name(&config)),
             control: Control::new(orders, halt.map(|halt| halt.to_string())),
             publisher,
+            recording,
             meters: Meters::new(&topic_name(&config)),
             source,
             intake,
@@ -107,6 +108,9 @@ impl Daemon {
         };
         // What was learned before is served from the first request on.
         trainer.introduce_schema()?;
+        if !trainer.recording.is_repeating() {
+            trainer.take_over(config.clone());
+        }
         trainer.show();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("skewd-http")
@@ -159,7 +163,8 @@ impl Drop for Alive {
     }
 }
 
-fn lock(data_dir: &Path) -> Result<DirLock, Failure> {
+/// Takes the lock of a data folder.
+pub(crate) fn lock(data_dir: &Path) -> Result<DirLock, Failure> {
     std::fs::create_dir_all(data_dir).map_err(|error| {
         Failure::io(format!(
             "data_dir = {}: the folder cannot be made: {error}",
@@ -192,7 +197,7 @@ fn access(config: &Config) -> Result<Access, Failure> {
 struct Loaded {
     newest: Option<Checkpoint>,
     last: Option<Saved>,
-    kept: VecDeque<Positions>,
+    kept: VecDeque<(u64, Positions)>,
 }
 
 fn load(config: &Config) -> Result<Loaded, Failure> {
@@ -219,7 +224,7 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
         .map_err(Failure::io)?
         .into_iter()
         .filter_map(|entry| entry.checkpoint.ok())
-        .map(|header| header.positions)
+        .map(|header| (header.examples, header.positions))
         .collect();
     let checkpoint = found.checkpoint;
     check_settings(config, &checkpoint)?;
@@ -264,7 +269,11 @@ fn check_settings(config: &Config, checkpoint: &Checkpoint) -> Result<(), Failur
     Ok(())
 }
 
-fn revive(config: &Config, saved: Option<&Checkpoint>) -> Result<(Learner, Intake), Failure> {
+/// The learner and the intake as the checkpoint has them.
+pub(crate) fn revive(
+    config: &Config,
+    saved: Option<&Checkpoint>,
+) -> Result<(Learner, Intake), Failure> {
     let task = config.task()?;
     let Some(saved) = saved else {
         return Ok((Learner::new(task), Intake::new(&config.schema, None)));
@@ -292,65 +301,12 @@ fn revive(config: &Config, saved: Option<&Checkpoint>) -> Result<(Learner, Intak
 }
 
 /// A replay's positions are those of its files: a daemon begins its own stream at the beginning.
-fn start_positions(saved: &Checkpoint) -> Positions {
+pub(crate) fn start_positions(saved: &Checkpoint) -> Positions {
     if saved.source == REPLAY_SOURCE {
         Positions::default()
     } else {
         saved.positions.clone()
     }
-}
-
-fn open_source(config: &Config, saved: Option<&Checkpoint>) -> Result<Opened, Failure> {
-    let positions = saved.map(start_positions).unwrap_or_default();
-    let identity = saved
-        .map(|saved| saved.source.clone())
-        .filter(|source| !source.is_empty() && source != REPLAY_SOURCE);
-    match config.source.kind {
-        Kind::Embedded => open_embedded(config, &positions, identity.as_deref()),
-        Kind::Kafka => {
-            let source = KafkaSource::open(&config.kafka, &positions, identity)
-                .map_err(|(key, reason)| Failure::config(format!("kafka.{key}: {reason}")))?;
-            Ok((Box::new(source), None, None))
-        }
-    }
-}
-
-fn open_embedded(
-    config: &Config,
-    positions: &Positions,
-    identity: Option<&str>,
-) -> Result<Opened, Failure> {
-    let log = EmbeddedLog::open(&config.in_data_dir(LOG), config.source.retention_bytes)
-        .map_err(Failure::io)?;
-    let from = positions.next(0).unwrap_or_else(|| log.bounds().0);
-    let opened = log.reader(from);
-    let source = match &opened {
-        Ok(_) => None,
-        Err(halt) => Some(halt.clone()),
-    };
-    let reader = match opened {
-        Ok(reader) => reader,
-        // Training halts, but the log stays open for ingest and the model is served.
-        Err(_) => log.reader(log.bounds().1).map_err(Failure::io)?,
-    };
-    let expected = reader.identity();
-    if let Some(found) = identity.filter(|identity| *identity != expected) {
-        return Err(Failure::config(format!(
-            "source.kind = \"embedded\": the saved state was learned from {found}; point to that source, or start anew \
-             with an empty data_dir"
-        )));
-    }
-    Ok((Box::new(reader), Some(log), source))
-}
-
-fn open_letters(config: &Config) -> Result<Sink, Failure> {
-    if config.source.kind == Kind::Kafka && !config.kafka.dead_letter_topic.is_empty() {
-        let topic = KafkaDeadLetters::open(&config.kafka).map_err(Failure::config)?;
-        return Ok(Sink::Kafka(topic));
-    }
-    let file = FileDeadLetters::open(&config.in_data_dir(DEAD_LETTERS), DEAD_LETTER_BYTES)
-        .map_err(Failure::io)?;
-    Ok(Sink::File(file))
 }
 
 fn kind_name(kind: Kind) -> &'static str {

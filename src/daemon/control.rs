@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{Failure, Trainer};
-use crate::config::{Config, Layers};
+use crate::config::Config;
 use crate::learner::Event;
+use crate::learner::recorded::Entry;
 use crate::serve::{Command, CommandError};
 use crate::stream::SourceStatus;
 
@@ -25,6 +26,10 @@ const CHANGEABLE: [&str; 9] = [
     "learner.batch_linger_ms",
     "learner.normalizer_start",
 ];
+
+/// Why a command has to wait.
+const REPEATING: &str =
+    "the batches since the last checkpoint are being repeated: try again in a moment";
 
 /// What keeps the learner from the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +155,13 @@ impl Trainer {
         }
         self.saver.wait()?;
         if self.saver.stale(&self.learner) {
-            self.saver
-                .save(Instant::now(), &self.config, &self.learner, &*self.source);
+            self.saver.save(
+                Instant::now(),
+                &self.config,
+                &self.learner,
+                &*self.source,
+                self.recording.journal.waiter(),
+            );
             self.saver.wait()?;
         }
         Ok(match self.saver.last() {
@@ -172,9 +182,16 @@ impl Trainer {
                 "the schema is known already: see GET /v1/model",
             )));
         }
+        if self.recording.is_repeating() {
+            return Ok(Err(refuse(503, REPEATING)));
+        }
+        let held = self.intake.buffered() as u64;
         if let Err(reason) = self.intake.finish_discovery(&mut self.arrivals) {
             return Ok(Err(refuse(409, &reason)));
         }
+        self.recording
+            .journal
+            .append(Entry::of_discovery(self.learner.examples(), held));
         self.learn()?;
         let features = self.learner.schema().map_or(0, |schema| schema.len());
         Ok(Ok(json!({ "features": features })))
@@ -182,10 +199,11 @@ impl Trainer {
 
     /// Changes settings from the next step on; all of them or none.
     fn change(&mut self, change: &Value) -> Result<Value, CommandError> {
+        if self.recording.is_repeating() {
+            return Err(refuse(503, REPEATING));
+        }
         let config = changed(&self.config, change)?;
-        self.learner.set(config.learner.clone());
-        self.config = config;
-        self.publisher.settings(&self.config);
+        self.take_over(config);
         tracing::info!(step = self.learner.steps(), %change, "settings changed");
         let settings: serde_json::Map<String, Value> = self
             .config
@@ -221,7 +239,7 @@ fn changed(config: &Config, change: &Value) -> Result<Config, CommandError> {
             "no setting was given, such as {\"learner.lambda\": 5}",
         ));
     }
-    let mut layers = Layers::over(config);
+    let mut changes = serde_json::Map::new();
     for (key, value) in flat {
         let key = if CHANGEABLE.contains(&format!("learner.{key}").as_str()) {
             format!("learner.{key}")
@@ -238,18 +256,9 @@ fn changed(config: &Config, change: &Value) -> Result<Config, CommandError> {
                 field: Some(key),
             });
         }
-        let text = match &value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        layers
-            .add_assignment(&format!("{key}={text}"))
-            .map_err(invalid)?;
+        changes.insert(key, value);
     }
-    let mut changed = layers.finish().map_err(invalid)?;
-    // Secrets are hidden wherever settings are written out, and layers are: keep the table as it was.
-    changed.kafka = config.kafka.clone();
-    Ok(changed)
+    config.with(&changes).map_err(invalid)
 }
 
 fn invalid(error: crate::config::Error) -> CommandError {

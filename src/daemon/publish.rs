@@ -96,6 +96,15 @@ impl serve::Model for Served {
     }
 }
 
+/// What a publish depends on, beside the learner and its surroundings.
+pub(super) struct Moment {
+    pub now: Instant,
+    /// What a person should know.
+    pub trouble: Option<String>,
+    /// Examples up to which the journal is durable.
+    pub durable: u64,
+}
+
 /// Decides when to publish.
 pub(super) struct Publisher {
     shared: Arc<Shared>,
@@ -103,6 +112,8 @@ pub(super) struct Publisher {
     topic: String,
     wanted: usize,
     new_model: bool,
+    /// A model that is not served yet.
+    copied: Option<Arc<Served>>,
     model_at: Option<Instant>,
     board_at: Option<Instant>,
     board_due: bool,
@@ -136,6 +147,7 @@ impl Publisher {
             topic,
             wanted: config.schema.discover_records,
             new_model: true,
+            copied: None,
             model_at: None,
             board_at: None,
             board_due: false,
@@ -169,29 +181,27 @@ impl Publisher {
     /// Publishes what is due.
     pub fn publish(
         &mut self,
-        now: Instant,
+        moment: Moment,
         learner: &mut Learner,
         intake: &Intake,
         source: &mut dyn Source,
         control: &Control,
-        trouble: Option<String>,
     ) {
-        let model_due = self.new_model && due(self.model_at, now, MODEL_EVERY);
-        if model_due {
+        let Moment {
+            now,
+            trouble,
+            durable,
+        } = moment;
+        let model_due = self.serve_durable(durable);
+        if self.new_model && self.copied.is_none() && due(self.model_at, now, MODEL_EVERY) {
             match learner.snapshot() {
-                Ok(snapshot) => {
-                    if let Some(snapshot) = &snapshot {
-                        telemetry::record_model(snapshot.model_version);
-                    }
-                    self.shared
-                        .snapshot
-                        .store(snapshot.map(|snapshot| Arc::new(Served(snapshot))));
-                }
+                Ok(snapshot) => self.copied = snapshot.map(|snapshot| Arc::new(Served(snapshot))),
                 Err(error) => tracing::error!(%error, "the model could not be copied for serving"),
             }
             self.model_at = Some(now);
             self.new_model = false;
         }
+        let model_due = self.serve_durable(durable) || model_due;
         let board_due = std::mem::take(&mut self.board_due) || due(self.board_at, now, BOARD_EVERY);
         if board_due {
             self.publish_board(now, learner, intake, source, control, trouble);
@@ -200,6 +210,16 @@ impl Publisher {
             self.version += 1;
             self.shared.updates.send_replace(self.version);
         }
+    }
+
+    /// Serves the copied model once the journal up to its step is durable: what was served can be repeated.
+    fn serve_durable(&mut self, durable: u64) -> bool {
+        let Some(served) = self.copied.take_if(|copied| copied.0.examples <= durable) else {
+            return false;
+        };
+        telemetry::record_model(served.0.model_version);
+        self.shared.snapshot.store(Some(served));
+        true
     }
 
     fn publish_board(

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use crate::checkpoint::journal::Waiter;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::checkpoints;
 use crate::config::Config;
@@ -14,6 +15,8 @@ use crate::learner::Learner;
 use crate::stream::{Kind, Source};
 use crate::telemetry;
 
+/// How long a checkpoint waits for the journal.
+const JOURNAL_WITHIN: Duration = Duration::from_secs(20);
 /// A write that failed is tried again after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -37,7 +40,7 @@ pub(super) struct Saver {
     kind: Kind,
     settings: checkpoint::Settings,
     in_flight: Option<Write>,
-    kept: VecDeque<Positions>,
+    kept: VecDeque<(u64, Positions)>,
     last: Option<Saved>,
     last_try: Instant,
     failed: bool,
@@ -48,7 +51,7 @@ impl Saver {
     /// `kept` are the positions of the checkpoints that exist, oldest first; `last` the newest of them.
     pub fn new(
         config: &Config,
-        kept: VecDeque<Positions>,
+        kept: VecDeque<(u64, Positions)>,
         last: Option<Saved>,
         now: Instant,
     ) -> Self {
@@ -88,7 +91,14 @@ impl Saver {
     }
 
     /// Begins to write what the learner knows.
-    pub fn save(&mut self, now: Instant, config: &Config, learner: &Learner, source: &dyn Source) {
+    pub fn save(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        learner: &Learner,
+        source: &dyn Source,
+        journal: Waiter,
+    ) {
         self.last_try = now;
         let boundary = learner.positions().clone();
         let mut positions = boundary.clone();
@@ -106,7 +116,14 @@ impl Saver {
         let (dir, keep) = (self.dir.clone(), self.settings.keep);
         let write = std::thread::Builder::new()
             .name("skewd-checkpoint".to_owned())
-            .spawn(move || write(&dir, checkpoint, boundary, keep));
+            .spawn(move || {
+                // A checkpoint never stands after what the journal can tell.
+                if journal.wait_for(checkpoint.examples, JOURNAL_WITHIN) {
+                    write(&dir, checkpoint, boundary, keep)
+                } else {
+                    Err("the journal up to it is not durable".to_owned())
+                }
+            });
         match write {
             Ok(write) => self.in_flight = Some(write),
             Err(error) => {
@@ -130,7 +147,7 @@ impl Saver {
         // Lag tools want the newest positions; the embedded log must keep what the oldest checkpoint needs.
         Ok(match self.kind {
             Kind::Kafka => self.last.as_ref().map(|last| last.positions.clone()),
-            Kind::Embedded => self.kept.front().cloned(),
+            Kind::Embedded => self.kept.front().map(|(_, positions)| positions.clone()),
         })
     }
 
@@ -146,7 +163,8 @@ impl Saver {
             Ok(Ok(saved)) => {
                 tracing::info!(name = %saved.name, examples = saved.examples, "checkpoint written");
                 telemetry::record_checkpoint(true);
-                self.kept.push_back(saved.positions.clone());
+                self.kept
+                    .push_back((saved.examples, saved.positions.clone()));
                 while self.kept.len() > self.settings.keep {
                     self.kept.pop_front();
                 }
@@ -163,6 +181,11 @@ impl Saver {
             }
             Err(_) => Err(Failure::internal("the checkpoint's thread died")),
         }
+    }
+
+    /// Examples of the oldest checkpoint that is kept: the journal must begin there.
+    pub fn oldest_examples(&self) -> u64 {
+        self.kept.front().map_or(0, |(examples, _)| *examples)
     }
 
     /// The newest durable checkpoint.

@@ -11,6 +11,7 @@ pub mod batcher;
 pub mod board;
 pub mod hardest;
 pub mod history;
+pub mod recorded;
 mod saved;
 pub mod settings;
 pub mod snapshot;

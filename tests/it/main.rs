@@ -6,6 +6,7 @@
 mod commands;
 mod contract;
 mod golden;
+mod journal;
 mod kafka;
 mod metrics;
 mod poison;

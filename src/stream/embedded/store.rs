@@ -13,6 +13,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::LogError;
 use super::block::{self, RECORD_OVERHEAD, Stored};
 use super::disk::{self, Opener};
+use crate::crash;
 
 /// Key: offset of the first record of the block.
 const BLOCKS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("blocks.v1");
@@ -193,7 +194,9 @@ impl Store {
             transaction.abort().map_err(|e| self.failed(e))?;
             return Ok((before, places));
         }
+        crash::point("log.before_commit");
         transaction.commit().map_err(|e| self.failed(e))?;
+        crash::point("log.after_commit");
         Ok((extent, places))
     }
 

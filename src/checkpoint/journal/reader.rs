@@ -1,0 +1,144 @@
+//! Reading a journal back, as far as it is whole.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::{ENTRY_BYTES_MAX, HASH_BYTES, HEAD_BYTES, Hash, MAGIC, VERSION, chain, files};
+use crate::learner::recorded::Entry;
+
+/// How a file ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tail {
+    /// With a whole entry.
+    Whole,
+    /// With something that is no whole entry, which a crash leaves; the offset where that begins.
+    Torn(u64),
+}
+
+/// One file.
+pub(super) struct Contents {
+    pub entries: Vec<Entry>,
+    pub tail: Tail,
+    /// Hash of the last whole entry.
+    pub hash: Hash,
+}
+
+/// Reads one file as far as it is whole.
+///
+/// # Errors
+/// When it cannot be read, is no journal, or was written by a newer skewd.
+pub fn read(path: &Path) -> io::Result<(Vec<Entry>, Tail)> {
+    contents(path).map(|contents| (contents.entries, contents.tail))
+}
+
+pub(super) fn contents(path: &Path) -> io::Result<Contents> {
+    let bytes = fs::read(path)?;
+    let bad = |what: String| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}: {what}", path.display()),
+        )
+    };
+    if bytes.len() < HEAD_BYTES {
+        // A crash while the head was written: there is no entry yet.
+        return Ok(Contents {
+            entries: Vec::new(),
+            tail: Tail::Torn(0),
+            hash: Hash::default(),
+        });
+    }
+    if &bytes[..MAGIC.len()] != MAGIC {
+        return Err(bad("is not a journal".to_owned()));
+    }
+    let mut version = [0; 4];
+    version.copy_from_slice(&bytes[MAGIC.len()..MAGIC.len() + 4]);
+    let version = u32::from_le_bytes(version);
+    if version > VERSION {
+        return Err(bad(format!(
+            "written in format {version}, this skewd reads {VERSION}: use the newer one"
+        )));
+    }
+    let mut hash = Hash::default();
+    hash.copy_from_slice(&bytes[HEAD_BYTES - HASH_BYTES..HEAD_BYTES]);
+    let mut entries = Vec::new();
+    let mut at = HEAD_BYTES;
+    while let Some((entry, next, end)) = entry_at(&bytes, at, &hash) {
+        entries.push(entry);
+        hash = next;
+        at = end;
+    }
+    let tail = if at == bytes.len() {
+        Tail::Whole
+    } else {
+        Tail::Torn(at as u64)
+    };
+    Ok(Contents {
+        entries,
+        tail,
+        hash,
+    })
+}
+
+/// The whole entry at `at`, its hash, and where it ends.
+fn entry_at(bytes: &[u8], at: usize, before: &Hash) -> Option<(Entry, Hash, usize)> {
+    let length = bytes.get(at..at + 4)?;
+    let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
+    if length > ENTRY_BYTES_MAX {
+        return None;
+    }
+    let json = bytes.get(at + 4..at + 4 + length)?;
+    let end = at + 4 + length + HASH_BYTES;
+    let stored = bytes.get(at + 4 + length..end)?;
+    let hash = chain(before, json);
+    if stored != hash {
+        return None;
+    }
+    Some((serde_json::from_slice(json).ok()?, hash, end))
+}
+
+/// Every entry after `examples`, over all files in their order, up to the first that is not whole.
+///
+/// # Errors
+/// When a file cannot be read, or entries are missing between two files.
+pub fn read_all(dir: &Path, examples: u64) -> io::Result<Vec<Entry>> {
+    let files = files(dir)?;
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut connects = false;
+    for (index, (first, path)) in files.iter().enumerate() {
+        // The next file tells whether anything in this one is wanted.
+        if files
+            .get(index + 1)
+            .is_some_and(|(next, _)| *next <= examples)
+        {
+            continue;
+        }
+        if let Some(last) = entries.last()
+            && last.examples != *first
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{} begins after {first} examples, but the entries before it end at {}",
+                    path.display(),
+                    last.examples
+                ),
+            ));
+        }
+        let (more, _) = read(path)?;
+        connects |= *first == examples || more.iter().any(|entry| entry.examples == examples);
+        entries.extend(more.into_iter().filter(|entry| {
+            entry.examples > examples || (!entry.is_batch() && entry.examples >= examples)
+        }));
+    }
+    if !entries.is_empty() && !connects {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "the journal in {} does not go on from {examples} examples: the entries in between are missing",
+                dir.display()
+            ),
+        ));
+    }
+    Ok(entries)
+}

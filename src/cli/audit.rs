@@ -1,0 +1,203 @@
+//! `skewd checkpoint audit`: the recorded batches between two checkpoints, learned again, must give the same states.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use comfy_table::Table;
+use serde_json::json;
+
+use super::checkpoints::{FOLDER, name_of};
+use super::lane::Lane;
+use super::recorded::Repetition;
+use super::{Failure, checkpoints};
+use crate::checkpoint::{self, Checkpoint, journal};
+use crate::config::Config;
+use crate::daemon::build::{lock, revive, start_positions};
+use crate::daemon::open::open_source;
+use crate::daemon::recording;
+use crate::learner::recorded::{Entry, Plan, mark};
+
+/// A checkpoint that the repetition came by.
+struct Met {
+    path: PathBuf,
+    examples: u64,
+    recorded: String,
+    found: String,
+}
+
+/// Repeats what was learned from checkpoint `from` (the oldest without it) to `to` (the newest), and compares the digest of every
+/// checkpoint on the way.
+///
+/// # Errors
+/// 75 while a daemon holds the folder, 78 without two checkpoints, 65 when records or batches are missing, 70 when a state
+/// differs: the message names the first batch that does.
+pub fn run(
+    config: &Config,
+    from: Option<&str>,
+    to: Option<&str>,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let _lock = lock(&config.data_dir)?;
+    let dir = config.in_data_dir(FOLDER);
+    let (first, first_path) = ends(&dir, from, false)?;
+    let (last, last_path) = ends(&dir, to, true)?;
+    if first.examples >= last.examples {
+        return Err(Failure::config(format!(
+            "an audit needs two checkpoints, the first before the second: {} has {} examples, {} has {}",
+            name_of(&first_path),
+            first.examples,
+            name_of(&last_path),
+            last.examples
+        )));
+    }
+    let waypoints = waypoints(&dir, first.examples, last.examples)?;
+    let met = repeat(config, &first, last.examples, &waypoints)?;
+    let equal = met.iter().all(|met| met.recorded == met.found);
+    show(&first_path, &first, &met, as_json);
+    if equal {
+        Ok(())
+    } else {
+        Err(Failure::internal(
+            "a state is not what the recorded batches give: see the table",
+        ))
+    }
+}
+
+fn ends(
+    dir: &std::path::Path,
+    name: Option<&str>,
+    newest: bool,
+) -> Result<(Checkpoint, PathBuf), Failure> {
+    if name.is_some() || newest {
+        return checkpoints::find(dir, name);
+    }
+    let oldest = checkpoint::list(dir)
+        .map_err(Failure::io)?
+        .into_iter()
+        .find(|entry| entry.checkpoint.is_ok())
+        .ok_or_else(|| Failure::config(format!("no valid checkpoint in {}", dir.display())))?;
+    let checkpoint = checkpoint::load(&oldest.path).map_err(Failure::config)?;
+    Ok((checkpoint, oldest.path))
+}
+
+/// Checkpoints after the first, up to the last, by their examples.
+fn waypoints(
+    dir: &std::path::Path,
+    after: u64,
+    until: u64,
+) -> Result<BTreeMap<u64, Vec<(PathBuf, String)>>, Failure> {
+    let mut found: BTreeMap<u64, Vec<(PathBuf, String)>> = BTreeMap::new();
+    for entry in checkpoint::list(dir).map_err(Failure::io)? {
+        if let Ok(header) = entry.checkpoint
+            && header.examples > after
+            && header.examples <= until
+        {
+            found
+                .entry(header.examples)
+                .or_default()
+                .push((entry.path, header.digest));
+        }
+    }
+    Ok(found)
+}
+
+fn repeat(
+    config: &Config,
+    first: &Checkpoint,
+    until: u64,
+    waypoints: &BTreeMap<u64, Vec<(PathBuf, String)>>,
+) -> Result<Vec<Met>, Failure> {
+    let entries: std::collections::VecDeque<Entry> =
+        journal::read_all(&config.in_data_dir(recording::FOLDER), first.examples)
+            .map_err(Failure::data)?
+            .into_iter()
+            .take_while(|entry| entry.examples <= until)
+            .collect();
+    if entries
+        .iter()
+        .rev()
+        .find(|entry| entry.is_batch())
+        .map(|entry| entry.examples)
+        != Some(until)
+    {
+        return Err(Failure::data(format!(
+            "the journal does not hold the batches from {} to {until} examples: they were removed, or were learned \
+             without it",
+            first.examples
+        )));
+    }
+    let then = first
+        .settings
+        .as_object()
+        .map(recording::learner_table)
+        .unwrap_or_default();
+    let config = config.with(&then)?;
+    let (learner, intake) = revive(&config, Some(first))?;
+    let (source, _log, halt) = open_source(&config, Some(first))?;
+    if let Some(halt) = halt {
+        return Err(Failure::data(halt));
+    }
+    let mut met = Vec::new();
+    let mut look = |entry: &Entry, lane: &Lane| {
+        let found = lane.last_step.as_ref().map(mark);
+        if found != Some(entry.mark) {
+            return Err(Failure::internal(format!(
+                "the batch that ends at {} examples (step {}) is the first that differs: its losses or its gradient \
+                 are not what they were",
+                entry.examples,
+                lane.learner.steps()
+            )));
+        }
+        for (path, digest) in waypoints.get(&entry.examples).into_iter().flatten() {
+            let state = lane.learner.save().map_err(Failure::internal)?;
+            met.push(Met {
+                path: path.clone(),
+                examples: entry.examples,
+                recorded: digest.clone(),
+                found: state.map(|state| state.digest()).unwrap_or_default(),
+            });
+        }
+        Ok(())
+    };
+    let plan = Plan::new(entries, &start_positions(first));
+    let lane = Lane::over("audit".to_owned(), config.learning(), learner);
+    Repetition::new(&config, plan, vec![source], intake, lane, &mut look).follow()?;
+    Ok(met)
+}
+
+fn show(first_path: &std::path::Path, first: &Checkpoint, met: &[Met], as_json: bool) {
+    if as_json {
+        let steps: Vec<serde_json::Value> = met
+            .iter()
+            .map(|met| {
+                json!({ "name": name_of(&met.path), "examples": met.examples, "digest": met.recorded,
+                        "repeated": met.found, "equal": met.recorded == met.found })
+            })
+            .collect();
+        let answer = json!({ "from": name_of(first_path), "examples": first.examples, "checkpoints": steps });
+        println!("{answer}");
+        return;
+    }
+    let mut table = Table::new();
+    table.set_header(["checkpoint", "examples", "digest", "repeated"]);
+    table.add_row([
+        name_of(first_path),
+        first.examples.to_string(),
+        first.digest.clone(),
+        "(begin)".to_owned(),
+    ]);
+    for met in met {
+        let verdict = if met.recorded == met.found {
+            "equal".to_owned()
+        } else {
+            format!("differs: {}", met.found)
+        };
+        table.add_row([
+            name_of(&met.path),
+            met.examples.to_string(),
+            met.recorded.clone(),
+            verdict,
+        ]);
+    }
+    println!("{table}");
+}

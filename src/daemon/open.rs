@@ -1,0 +1,73 @@
+//! Opening what records come from, and where bad ones go.
+
+use super::build::{DEAD_LETTERS, LOG, start_positions};
+use super::{Failure, letters::Sink};
+use crate::checkpoint::Checkpoint;
+use crate::cli::checkpoints::REPLAY_SOURCE;
+use crate::config::Config;
+use crate::example::Positions;
+use crate::stream::dead_letters::FileDeadLetters;
+use crate::stream::embedded::EmbeddedLog;
+use crate::stream::kafka::{KafkaDeadLetters, KafkaSource};
+use crate::stream::{Halt, Kind, Source};
+
+/// Bytes of dead letters in the data folder, twice: the file and the one before it.
+const DEAD_LETTER_BYTES: u64 = 256 << 20;
+
+/// A source that is open, or the reason why it cannot go on.
+pub(crate) type Opened = (Box<dyn Source>, Option<EmbeddedLog>, Option<Halt>);
+
+/// Opens the configured source at the positions of the checkpoint.
+pub(crate) fn open_source(config: &Config, saved: Option<&Checkpoint>) -> Result<Opened, Failure> {
+    let positions = saved.map(start_positions).unwrap_or_default();
+    let identity = saved
+        .map(|saved| saved.source.clone())
+        .filter(|source| !source.is_empty() && source != REPLAY_SOURCE);
+    match config.source.kind {
+        Kind::Embedded => open_embedded(config, &positions, identity.as_deref()),
+        Kind::Kafka => {
+            let source = KafkaSource::open(&config.kafka, &positions, identity)
+                .map_err(|(key, reason)| Failure::config(format!("kafka.{key}: {reason}")))?;
+            Ok((Box::new(source), None, None))
+        }
+    }
+}
+
+fn open_embedded(
+    config: &Config,
+    positions: &Positions,
+    identity: Option<&str>,
+) -> Result<Opened, Failure> {
+    let log = EmbeddedLog::open(&config.in_data_dir(LOG), config.source.retention_bytes)
+        .map_err(Failure::io)?;
+    let from = positions.next(0).unwrap_or_else(|| log.bounds().0);
+    let opened = log.reader(from);
+    let source = match &opened {
+        Ok(_) => None,
+        Err(halt) => Some(halt.clone()),
+    };
+    let reader = match opened {
+        Ok(reader) => reader,
+        // Training halts, but the log stays open for ingest and the model is served.
+        Err(_) => log.reader(log.bounds().1).map_err(Failure::io)?,
+    };
+    let expected = reader.identity();
+    if let Some(found) = identity.filter(|identity| *identity != expected) {
+        return Err(Failure::config(format!(
+            "source.kind = \"embedded\": the saved state was learned from {found}; point to that source, or start anew \
+             with an empty data_dir"
+        )));
+    }
+    Ok((Box::new(reader), Some(log), source))
+}
+
+/// Opens the sink of dead letters.
+pub(super) fn open_letters(config: &Config) -> Result<Sink, Failure> {
+    if config.source.kind == Kind::Kafka && !config.kafka.dead_letter_topic.is_empty() {
+        let topic = KafkaDeadLetters::open(&config.kafka).map_err(Failure::config)?;
+        return Ok(Sink::Kafka(topic));
+    }
+    let file = FileDeadLetters::open(&config.in_data_dir(DEAD_LETTERS), DEAD_LETTER_BYTES)
+        .map_err(Failure::io)?;
+    Ok(Sink::File(file))
+}
