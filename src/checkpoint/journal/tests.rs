@@ -93,6 +93,22 @@ fn a_changed_byte_ends_the_journal_before_it() {
 }
 
 #[test]
+fn a_file_that_was_only_begun_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 0, 1..=3);
+    for length in [0, 1, HEAD_BYTES - 1] {
+        fs::write(path_of(dir.path(), 30), vec![b'S'; length]).unwrap();
+        assert_eq!(examples(&read_all(dir.path(), 0).unwrap()), [10, 20, 30]);
+        drop(Journal::open(dir.path(), 30, 1 << 30).unwrap());
+    }
+    write(dir.path(), 30, 4..=4);
+    assert_eq!(
+        examples(&read_all(dir.path(), 0).unwrap()),
+        [10, 20, 30, 40]
+    );
+}
+
+#[test]
 fn what_was_not_repeated_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), 0, 1..=5);

@@ -233,7 +233,10 @@ impl Appender {
             if known < found.entries.len() || found.tail != Tail::Whole {
                 cut(&path, &found.entries[..known])?;
             }
-            hash = contents(&path)?.hash;
+            // A file whose head was not written whole has gone.
+            if path.exists() {
+                hash = contents(&path)?.hash;
+            }
         }
         Self::begin(dir, examples, max_bytes, hash)
     }

@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::{Settings, rules, statistics};
+use crate::example::Record;
 
 /// At most one line of librdkafka's in this time: a broker that is away must not fill the log.
 const QUIET: Duration = Duration::from_secs(10);
@@ -180,14 +181,25 @@ pub(in crate::stream) struct Context {
     heard: Mutex<Heard>,
 }
 
+/// What came on the client's own queue although it belongs to a partition's: brokers were faster than the split.
+#[derive(Debug)]
+pub(super) enum Stray {
+    /// A record, before any of the partition's queue.
+    Record(Record),
+    /// The end of a partition.
+    End(i32),
+    /// An error, of some partition or of none.
+    Error(RDKafkaErrorCode),
+}
+
 #[derive(Default)]
 struct Heard {
+    strays: Vec<Stray>,
     complaints: VecDeque<Complaint>,
     high: BTreeMap<i32, i64>,
     topic: String,
     spoke: Option<Instant>,
     silenced: u64,
-    commit_result: Option<Result<(), ()>>,
 }
 
 impl Context {
@@ -202,6 +214,16 @@ impl Context {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps what belongs to a partition's queue.
+    pub(super) fn keep(&self, stray: Stray) {
+        self.heard().strays.push(stray);
+    }
+
+    /// What was kept since the last call, in its order.
+    pub(super) fn take_strays(&self) -> Vec<Stray> {
+        std::mem::take(&mut self.heard().strays)
+    }
+
     /// Complaints since the last call.
     pub(in crate::stream) fn take_complaints(&self) -> Vec<Complaint> {
         self.heard().complaints.drain(..).collect()
@@ -213,11 +235,6 @@ impl Context {
             heard.complaints.pop_front();
         }
         heard.complaints.push_back(Complaint { code, reason });
-    }
-
-    /// How the last commit ended, if one did since the last call.
-    pub(super) fn take_commit_result(&self) -> Option<Result<(), ()>> {
-        self.heard().commit_result.take()
     }
 
     /// The newest high watermarks from the statistics.
@@ -285,7 +302,6 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.heard().commit_result = Some(result.as_ref().copied().map_err(|_| ()));
         if let Err(error) = result {
             self.warn_rarely(&format!(
                 "positions could not be committed for lag tools ({}); training is not affected",

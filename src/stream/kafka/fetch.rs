@@ -9,7 +9,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-use super::client::{Consumer, Context};
+use super::client::{Consumer, Context, Stray};
 use super::handover::{Counts, Handover, Item, RECORD_OVERHEAD};
 use super::opening::Begin;
 use crate::example::Record;
@@ -178,6 +178,7 @@ impl Batch {
 /// Goes over the partitions in ascending order: first a fair share of each, then whatever fills the batch.
 pub(super) fn drain(consumer: &Consumer, lanes: &mut [Lane], handover: &Handover) -> Batch {
     let mut batch = Batch::default();
+    take_strays(consumer, lanes, &mut batch);
     let share = BATCH_RECORDS.div_ceil(lanes.len().max(1));
     let mut missing = Vec::with_capacity(lanes.len());
     for lane in lanes.iter_mut() {
@@ -217,6 +218,37 @@ pub(super) fn drain(consumer: &Consumer, lanes: &mut [Lane], handover: &Handover
     batch
 }
 
+/// Takes what came before the queues were split, and therefore before anything that is in them.
+fn take_strays(consumer: &Consumer, lanes: &mut [Lane], batch: &mut Batch) {
+    for stray in consumer.context().take_strays() {
+        match stray {
+            Stray::Record(record) => {
+                let lane = lanes
+                    .iter_mut()
+                    .find(|lane| lane.partition == record.partition);
+                if let Some(lane) = lane
+                    && batch.accept(&mut lane.next, record)
+                {
+                    lane.awaited = true;
+                }
+            }
+            Stray::End(partition) => {
+                if let Some(lane) = lanes.iter_mut().find(|lane| lane.partition == partition) {
+                    lane.pass_holes(consumer, batch);
+                }
+            }
+            // It does not say which partition it means: all are looked at.
+            Stray::Error(RDKafkaErrorCode::AutoOffsetReset) => {
+                lanes.iter_mut().for_each(|lane| lane.lost = true);
+            }
+            Stray::Error(code) if is_unknown_topic(code) => {
+                lanes.iter_mut().for_each(|lane| lane.doubted = true);
+            }
+            Stray::Error(_) => {}
+        }
+    }
+}
+
 /// True when the brokers said that there is no such topic or partition. It comes on the partition's own queue, before any
 /// record of a topic that was made anew under the name.
 fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
@@ -239,7 +271,7 @@ fn cost(record: &Record) -> usize {
     RECORD_OVERHEAD + length(&record.key) + length(&record.payload) + headers
 }
 
-fn record_of(message: &BorrowedMessage<'_>) -> Record {
+pub(super) fn record_of(message: &BorrowedMessage<'_>) -> Record {
     Record {
         partition: message.partition(),
         offset: message.offset(),

@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::client::{Consumer, Context, Role, client_config, explain, weightiest};
+use super::client::{Consumer, Context, Role, Stray, client_config, explain, weightiest};
+use super::fetch::record_of;
 use super::topic_id::fetch_topic_id;
 use super::{OnGap, Settings, Start};
 use crate::example::Positions;
@@ -23,6 +24,9 @@ const ID_ANSWER: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 4;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// So many events are served at once; asking for one that is not there costs less than a microsecond.
+const EVENTS: u32 = 32;
 
 /// Why a topic could not be opened.
 #[derive(Debug)]
@@ -193,11 +197,27 @@ pub(super) fn describe(client: &Consumer, settings: &Settings) -> Result<Topic, 
     })
 }
 
-/// Serves what librdkafka wants to tell.
+/// Serves what librdkafka wants to tell: complaints, statistics, answers to commits, log lines.
 pub(super) fn serve(client: &Consumer) {
-    for _ in 0..256 {
-        if client.poll(Duration::ZERO).is_none() {
-            break;
+    let mut quiet = 0;
+    while quiet < EVENTS {
+        // It answers nothing both when there was nothing and when there was an event for the context.
+        match client.poll(Duration::ZERO) {
+            None => quiet += 1,
+            // Fetched between the assignment and the split of its queue: the reader takes it before the queue.
+            Some(Ok(message)) => {
+                quiet = 0;
+                client.context().keep(Stray::Record(record_of(&message)));
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                client.context().keep(Stray::End(partition));
+            }
+            Some(Err(error)) => {
+                quiet += 1;
+                if let Some(code) = error.rdkafka_error_code() {
+                    client.context().keep(Stray::Error(code));
+                }
+            }
         }
     }
 }

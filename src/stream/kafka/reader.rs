@@ -12,7 +12,7 @@ use super::client::{Consumer, Context, Role, client_config, explain};
 use super::fetch::{Lane, drain};
 use super::handover::{Ended, Handover};
 use super::opening::{Opened, Trouble, open, probe, serve};
-use super::upkeep::{Commits, Health, Reading, Verdict, announce, split};
+use super::upkeep::{Health, Reading, Verdict, announce, split};
 use crate::example::Positions;
 use crate::stream::{Halt, SourceStatus};
 
@@ -164,7 +164,7 @@ impl Reader {
             consumer,
             identity: opened.identity,
             health: Health::new(settings),
-            commits: Commits::new(),
+            committed: None,
         })
     }
 
@@ -173,20 +173,17 @@ impl Reader {
         let (settings, handover) = (&self.settings, &self.handover);
         loop {
             let commands = handover.take_commands();
-            if commands.commit.is_some() {
-                reading.commits.wanted = commands.commit;
-            }
-            if commands.stop {
-                if let Some(positions) = reading.commits.wanted.take()
-                    && reading.commit(settings, &positions)
-                {
-                    // The answer comes as an event; without it the group's positions may be a little old.
+            if let Some(positions) = commands.commit {
+                reading.commit_newest(settings, positions);
+                if commands.stop {
+                    // Time for it to leave; without it the group's positions may be a little old.
                     let _ = reading.consumer.poll(LAST_COMMIT);
                 }
+            }
+            if commands.stop {
                 return Ok(None);
             }
             serve(&reading.consumer);
-            reading.commit_newest(settings);
             reading.note_high(handover);
             let complaints = reading.consumer.context().take_complaints();
             reading.health.hear(&complaints, handover);

@@ -87,26 +87,8 @@ pub(super) struct Reading {
     pub consumer: Arc<Consumer>,
     pub identity: Identity,
     pub health: Health,
-    pub commits: Commits,
-}
-
-/// Positions on their way to the group.
-pub(super) struct Commits {
-    /// The newest that were not sent yet.
-    pub wanted: Option<Positions>,
-    /// Sent, without an answer yet.
-    in_flight: Option<Positions>,
-    next_try: Instant,
-}
-
-impl Commits {
-    pub(super) fn new() -> Self {
-        Self {
-            wanted: None,
-            in_flight: None,
-            next_try: Instant::now(),
-        }
-    }
+    /// The newest positions that were committed for lag tools.
+    pub committed: Option<Positions>,
 }
 
 /// Whether reading can go on with this client.
@@ -136,7 +118,13 @@ impl Reading {
         let topic = match describe(&self.consumer, settings) {
             Ok(topic) => topic,
             Err(Trouble::Halt(halt)) => return Err(halt),
-            Err(Trouble::Retry(reason)) => return Ok(troubled(&mut self.health, reason)),
+            Err(Trouble::Retry(reason)) => {
+                // Until it is seen again it may be made anew: nothing of it is read before that is known.
+                for lane in &mut self.lanes {
+                    lane.doubted = true;
+                }
+                return Ok(troubled(&mut self.health, reason));
+            }
         };
         let found = identify(&self.consumer, settings, &topic);
         check_identity(&found, Some(&self.identity.to_string()))?;
@@ -168,6 +156,9 @@ impl Reading {
                     Trouble::Retry(reason) => Ok(troubled(&mut self.health, reason)),
                 };
             }
+        }
+        if let Some(positions) = &self.committed {
+            self.commit(settings, positions);
         }
         self.health.next_look = Instant::now() + self.health.interval;
         self.health.recover(handover);
@@ -256,27 +247,16 @@ impl Reading {
         }
     }
 
-    /// Commits the newest positions under the group's name, one commit at a time: the brokers may refuse one for a
-    /// moment, and a commit that is tried again must not come after a newer one.
-    pub(super) fn commit_newest(&mut self, settings: &Settings) {
-        if let Some(result) = self.consumer.context().take_commit_result() {
-            let sent = self.commits.in_flight.take();
-            if result.is_err() {
-                self.commits.next_try = Instant::now() + SOON;
-                self.commits.wanted = self.commits.wanted.take().or(sent);
-            }
-        }
-        if self.commits.in_flight.is_none()
-            && Instant::now() >= self.commits.next_try
-            && let Some(positions) = self.commits.wanted.take()
-            && self.commit(settings, &positions)
-        {
-            self.commits.in_flight = Some(positions);
-        }
+    /// Commits positions under the group's name, and remembers them: librdkafka tells neither that a commit arrived nor
+    /// that it was overtaken by an older one, so the newest are sent again with each look at the topic. That also
+    /// keeps brokers from forgetting a group that has nothing to read for days.
+    pub(super) fn commit_newest(&mut self, settings: &Settings, positions: Positions) {
+        self.commit(settings, &positions);
+        self.committed = Some(positions);
     }
 
-    /// Commits positions under the group's name; the answer goes to the context. True when one will come.
-    pub(super) fn commit(&self, settings: &Settings, positions: &Positions) -> bool {
+    /// Commits positions under the group's name.
+    pub(super) fn commit(&self, settings: &Settings, positions: &Positions) {
         let mut list = TopicPartitionList::new();
         for lane in &self.lanes {
             if let Some(next) = positions.next(lane.partition)
@@ -284,20 +264,19 @@ impl Reading {
                     .add_partition_offset(&settings.topic, lane.partition, Offset::Offset(next))
                     .is_err()
             {
-                return false;
+                return;
             }
         }
         if list.count() == 0 {
-            return false;
+            return;
         }
+        tracing::debug!(?positions, "kafka: committing for lag tools");
         if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
             let reason = explain(&error);
             self.consumer.context().warn_rarely(&format!(
                 "positions could not be committed for lag tools: {reason}"
             ));
-            return false;
         }
-        true
     }
 }
 
