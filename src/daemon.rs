@@ -57,7 +57,10 @@ impl Trainer {
     fn run(&mut self) -> Result<(), Failure> {
         while !self.shared.stopping() {
             self.obey()?;
-            if self.control.holding() == Holding::Nothing && self.letters.deliver() {
+            if self.control.holding() == Holding::Nothing
+                && self.letters.deliver()
+                && self.recording.keeps_up(self.learner.examples())
+            {
                 self.poll()?;
                 self.repeat()?;
                 self.decode();

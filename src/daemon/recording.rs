@@ -15,6 +15,9 @@ use crate::learner::recorded::{Entry, Next, Plan, Recorder};
 /// Where a data folder keeps its journal.
 pub(crate) const FOLDER: &str = "journal";
 
+/// Examples that may be learned ahead of the journal.
+const WAITING_EXAMPLES: u64 = 1_000_000;
+
 /// The journal, and what of it is still to be repeated.
 pub(super) struct Recording {
     pub journal: Journal,
@@ -94,6 +97,11 @@ impl Recording {
             repeated: 0,
         };
         Ok((recording, begin))
+    }
+
+    /// False when so much waits for a disk that does not take it that learning on would only fill the memory.
+    pub fn keeps_up(&self, examples: u64) -> bool {
+        examples.saturating_sub(self.journal.durable()) < WAITING_EXAMPLES
     }
 
     /// True while recorded batches are repeated.

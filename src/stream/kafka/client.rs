@@ -170,11 +170,6 @@ impl Complaint {
     }
 }
 
-/// The complaint that tells most: the latest of the weightiest.
-pub(in crate::stream) fn weightiest(complaints: &[Complaint]) -> Option<&Complaint> {
-    complaints.iter().max_by_key(|complaint| complaint.weight())
-}
-
 /// Receives what librdkafka tells outside of records: log lines, complaints, statistics, commit results.
 #[derive(Default)]
 pub(in crate::stream) struct Context {
@@ -229,12 +224,25 @@ impl Context {
         self.heard().complaints.drain(..).collect()
     }
 
+    /// The reason of the complaint that tells most. Complaints stay for who has to act on them.
+    pub(super) fn main_complaint(&self) -> Option<String> {
+        let heard = self.heard();
+        let weightiest = heard.complaints.iter().max_by_key(|one| one.weight());
+        weightiest.map(|complaint| complaint.reason.clone())
+    }
+
+    /// Keeps a complaint, once: a client that cannot connect repeats itself many times a second, and must not drown the one
+    /// that tells why.
     fn complain(&self, code: RDKafkaErrorCode, reason: String) {
+        let complaint = Complaint { code, reason };
         let mut heard = self.heard();
+        if heard.complaints.contains(&complaint) {
+            return;
+        }
         if heard.complaints.len() == COMPLAINTS_KEPT {
             heard.complaints.pop_front();
         }
-        heard.complaints.push_back(Complaint { code, reason });
+        heard.complaints.push_back(complaint);
     }
 
     /// The newest high watermarks from the statistics.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::client::{Consumer, Context, Role, Stray, client_config, explain, weightiest};
+use super::client::{Consumer, Context, Role, Stray, client_config, explain};
 use super::fetch::record_of;
 use super::topic_id::fetch_topic_id;
 use super::{OnGap, Settings, Start};
@@ -154,9 +154,8 @@ pub(super) fn describe(client: &Consumer, settings: &Settings) -> Result<Topic, 
     let answer = client.fetch_metadata(Some(topic), ANSWER);
     serve(client);
     let metadata = answer.map_err(|error| {
-        let complaints = client.context().take_complaints();
-        let reason = weightiest(&complaints)
-            .map_or_else(|| explain(&error), |complaint| complaint.reason.clone());
+        let heard = client.context().main_complaint();
+        let reason = heard.unwrap_or_else(|| explain(&error));
         Trouble::Retry(format!("no answer from {} ({reason})", settings.brokers))
     })?;
     let missing = || {

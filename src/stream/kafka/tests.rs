@@ -1,5 +1,8 @@
 //! What the `[kafka]` table accepts.
 
+use rdkafka::client::ClientContext as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
 use super::*;
 
 fn refused(change: impl FnOnce(&mut Settings)) -> (String, String) {
@@ -97,4 +100,27 @@ fn verification_is_not_switched_off_by_accident() {
     };
     weaken(&mut settings);
     assert_eq!(settings.check(), Ok(()));
+}
+
+#[test]
+fn many_lost_connections_do_not_drown_the_refusal_that_caused_them() {
+    let context = Context::default();
+    context.error(
+        KafkaError::Global(RDKafkaErrorCode::SSL),
+        "certificate verify failed",
+    );
+    for _ in 0..1000 {
+        context.error(
+            KafkaError::Global(RDKafkaErrorCode::AllBrokersDown),
+            "1/1 brokers are down",
+        );
+    }
+    let told = context.main_complaint();
+    assert_eq!(told.as_deref(), Some("certificate verify failed"));
+    let taken = context.take_complaints();
+    assert!(
+        taken.iter().any(client::Complaint::is_refusal),
+        "telling it does not take it"
+    );
+    assert_eq!(context.main_complaint(), None);
 }
