@@ -133,7 +133,7 @@ fn repeat(
         .unwrap_or_default();
     let config = config.with(&then)?;
     let (learner, intake) = revive(&config, Some(first))?;
-    let (source, _log, halt) = open_source(&config, Some(first))?;
+    let (source, _log, halt) = open_source(&config, Some(first), &start_positions(first))?;
     if let Some(halt) = halt {
         return Err(Failure::data(halt));
     }

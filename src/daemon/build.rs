@@ -73,9 +73,10 @@ impl Daemon {
             .as_ref()
             .map(start_positions)
             .unwrap_or_default();
-        let (recording, config) = Recording::open(&config, saved.newest.as_ref(), &positions)?;
+        let (recording, config, positions) =
+            Recording::open(&config, saved.newest.as_ref(), &positions)?;
         let (learner, intake) = revive(&config, saved.newest.as_ref())?;
-        let (source, log, halt) = open_source(&config, saved.newest.as_ref())?;
+        let (source, log, halt) = open_source(&config, saved.newest.as_ref(), &positions)?;
         let sink = open_letters(&config)?;
 
         let shared = Arc::new(Shared::new());

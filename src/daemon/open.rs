@@ -1,6 +1,6 @@
 //! Opening what records come from, and where bad ones go.
 
-use super::build::{DEAD_LETTERS, LOG, start_positions};
+use super::build::{DEAD_LETTERS, LOG};
 use super::{Failure, letters::Sink};
 use crate::checkpoint::Checkpoint;
 use crate::cli::checkpoints::REPLAY_SOURCE;
@@ -17,16 +17,19 @@ const DEAD_LETTER_BYTES: u64 = 256 << 20;
 /// A source that is open, or the reason why it cannot go on.
 pub(crate) type Opened = (Box<dyn Source>, Option<EmbeddedLog>, Option<Halt>);
 
-/// Opens the configured source at the positions of the checkpoint.
-pub(crate) fn open_source(config: &Config, saved: Option<&Checkpoint>) -> Result<Opened, Failure> {
-    let positions = saved.map(start_positions).unwrap_or_default();
+/// Opens the configured source at the positions given, which are the checkpoint's or the journal's first.
+pub(crate) fn open_source(
+    config: &Config,
+    saved: Option<&Checkpoint>,
+    positions: &Positions,
+) -> Result<Opened, Failure> {
     let identity = saved
         .map(|saved| saved.source.clone())
         .filter(|source| !source.is_empty() && source != REPLAY_SOURCE);
     match config.source.kind {
-        Kind::Embedded => open_embedded(config, &positions, identity.as_deref()),
+        Kind::Embedded => open_embedded(config, positions, identity.as_deref()),
         Kind::Kafka => {
-            let source = KafkaSource::open(&config.kafka, &positions, identity)
+            let source = KafkaSource::open(&config.kafka, positions, identity)
                 .map_err(|(key, reason)| Failure::config(format!("kafka.{key}: {reason}")))?;
             Ok((Box::new(source), None, None))
         }

@@ -15,6 +15,15 @@ use crate::learner::recorded::{Entry, Next, Plan, Recorder};
 /// Where a data folder keeps its journal.
 pub(crate) const FOLDER: &str = "journal";
 
+/// The first offset of each partition in recorded batches.
+fn beginnings(entries: &[Entry]) -> Positions {
+    let mut first = Positions::default();
+    for run in entries.iter().flat_map(|entry| &entry.runs) {
+        first.0.entry(run.0).or_insert(run.1);
+    }
+    first
+}
+
 /// Examples that may be learned ahead of the journal.
 const WAITING_EXAMPLES: u64 = 1_000_000;
 
@@ -46,13 +55,13 @@ pub(crate) fn learner_table(settings: &Map<String, Value>) -> Map<String, Value>
 }
 
 impl Recording {
-    /// Reads what was recorded after the checkpoint. Answers the settings to begin with, too: until the recorded batches
-    /// were repeated they are those of that time.
+    /// Reads what was recorded after the checkpoint. Answers the settings to begin with, too (until the recorded batches
+    /// were repeated they are those of that time), and where the stream begins.
     pub fn open(
         config: &Config,
         saved: Option<&Checkpoint>,
         positions: &Positions,
-    ) -> Result<(Self, Config), Failure> {
+    ) -> Result<(Self, Config, Positions), Failure> {
         let dir = config.in_data_dir(FOLDER);
         let examples = saved.map_or(0, |saved| saved.examples);
         let entries = journal::read_all(&dir, examples).map_err(|error| match error.kind() {
@@ -74,6 +83,12 @@ impl Recording {
             Some(then) if !entries.is_empty() => config.with(&then)?,
             _ => config.clone(),
         };
+        // Without a checkpoint the stream begins where the first recorded batch did, whatever `kafka.start` says now.
+        let begin_at = if saved.is_none() {
+            beginnings(&entries)
+        } else {
+            positions.clone()
+        };
         let end = entries.last().map_or(examples, |entry| entry.examples);
         let journal = Journal::open(&dir, end, config.checkpoint.journal_bytes)
             .map_err(|error| Failure::io(format!("{}: {error}", dir.display())))?;
@@ -88,7 +103,7 @@ impl Recording {
         let recording = Self {
             journal,
             recorder: Recorder::default(),
-            plan: (!entries.is_empty()).then(|| Plan::new(entries.into(), positions)),
+            plan: (!entries.is_empty()).then(|| Plan::new(entries.into(), &begin_at)),
             expected: VecDeque::new(),
             ahead: VecDeque::new(),
             discover_at: None,
@@ -96,7 +111,7 @@ impl Recording {
             wanted: config.clone(),
             repeated: 0,
         };
-        Ok((recording, begin))
+        Ok((recording, begin, begin_at))
     }
 
     /// False when so much waits for a disk that does not take it that learning on would only fill the memory.

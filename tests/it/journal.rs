@@ -128,6 +128,52 @@ fn partitions_are_mixed_again_as_they_were() {
 }
 
 #[test]
+fn a_crash_before_the_first_checkpoint_goes_on_where_reading_began() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("late", 1, 1).unwrap();
+    let brokers = format!("kafka.brokers={}", cluster.bootstrap_servers());
+    let load = |lines: &[String], name: &str| {
+        let path = file(dir.path(), name, &lines.join("\n"));
+        let brokers = cluster.bootstrap_servers();
+        skewd_ok(&[
+            "produce",
+            path.to_str().unwrap(),
+            "--topic",
+            "late",
+            "--brokers",
+            &brokers,
+        ]);
+    };
+    let lines = as_json(&rows(900, 89));
+    load(&lines[..300], "1.jsonl");
+    let mut settings = vec![
+        "source.kind=kafka",
+        "kafka.topic=late",
+        "kafka.start=latest",
+        "schema.features=a,b,c,d",
+        "learner.batch_linger_ms=3",
+        &brokers,
+    ];
+    settings.push("checkpoint.every_seconds=3600");
+    let daemon = Daemon::start(&data, &settings);
+    // Only what comes after the start is read: wait until the daemon knows where that is.
+    let known = "skewd_consumer_lag_records{topic=\"late\",partition=\"0\"} 0";
+    while !daemon.get("/metrics").1.as_str().unwrap().contains(known) {
+        pause(10);
+    }
+    load(&lines[300..600], "2.jsonl");
+    daemon.wait_for_examples(300);
+    daemon.kill();
+    load(&lines[600..], "3.jsonl");
+    let daemon = Daemon::start(&data, &settings);
+    daemon.wait_for_examples(600);
+    assert_eq!(daemon.get("/v1/model").1["examples"], 600);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn a_schema_that_was_decided_early_is_decided_there_again() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
