@@ -16,7 +16,7 @@ if [ ! -e "$libs/.complete" ]; then
     command -v "$tool" >/dev/null || fail "$tool is missing: install a Java 17 runtime and Maven"
   done
   mkdir -p "$root"
-  work="$(mktemp -d "$root/.assembling-XXXXXX")"
+  work="$(mktemp -d -p "$root")"
   trap 'rm -rf "$work"' EXIT
   # Mirrors answer slowly at times; what was downloaded is kept by Maven.
   for attempt in 1 2 3; do

@@ -190,13 +190,7 @@ impl Trainer {
             }
         }
         if self.saver.due(now, &self.learner) && self.letters.settled() {
-            self.saver.save(
-                now,
-                &self.config,
-                &self.learner,
-                &*self.source,
-                self.recording.journal.waiter(),
-            );
+            self.save(now);
         }
         Ok(())
     }
@@ -237,19 +231,24 @@ impl Trainer {
             return Ok(());
         }
         if self.saver.stale(&self.learner) {
-            self.saver.save(
-                Instant::now(),
-                &self.config,
-                &self.learner,
-                &*self.source,
-                self.recording.journal.waiter(),
-            );
+            self.save(Instant::now());
             self.saver.wait()?;
         }
         if let Some(positions) = self.saver.finished()? {
             let _ = self.source.checkpointed(&positions);
         }
         Ok(())
+    }
+
+    /// Begins to write down what the learner knows.
+    fn save(&mut self, now: Instant) {
+        self.saver.save(
+            now,
+            &self.config,
+            &self.learner,
+            &*self.source,
+            self.recording.journal.waiter(),
+        );
     }
 
     fn linger_time(&self) -> Option<Duration> {

@@ -155,13 +155,7 @@ impl Trainer {
         }
         self.saver.wait()?;
         if self.saver.stale(&self.learner) {
-            self.saver.save(
-                Instant::now(),
-                &self.config,
-                &self.learner,
-                &*self.source,
-                self.recording.journal.waiter(),
-            );
+            self.save(Instant::now());
             self.saver.wait()?;
         }
         Ok(match self.saver.last() {
