@@ -242,29 +242,6 @@ fn a_source_is_dropped_in_time_while_its_broker_is_away() {
     drop(source);
 }
 
-#[test]
-fn records_that_come_before_their_queue_is_split_are_not_lost() {
-    let mock = Mock::new();
-    mock.create_topic("hasty", 1);
-    fill(&mock, "hasty", 1, 3);
-    // On a busy machine the reading thread may sleep between the assignment and the split.
-    let done = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        for _ in 0..40 {
-            let mut source = open(&settings(&mock, "hasty"), &Positions::default());
-            learn(&mut Positions::default(), &read(&mut source, 3));
-        }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-    });
-}
-
 fn positions_of(next: i64) -> Positions {
     positions(&[(0, next)])
 }
