@@ -124,3 +124,74 @@ fn many_lost_connections_do_not_drown_the_refusal_that_caused_them() {
     );
     assert_eq!(context.main_complaint(), None);
 }
+
+#[test]
+fn records_fetched_before_their_queue_is_split_come_first_and_none_is_lost() {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use rdkafka::consumer::Consumer as _;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+    let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
+    cluster.create_topic("hasty", 1, 1).unwrap();
+    let settings = Settings {
+        brokers: cluster.bootstrap_servers(),
+        topic: "hasty".to_owned(),
+        ..Settings::default()
+    };
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &settings.brokers)
+        .create()
+        .unwrap();
+    for number in ["0", "1", "2"] {
+        let record = BaseRecord::<(), str>::to("hasty").payload(number);
+        producer.send(record).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+
+    let role = Role::Consumer { queued_kbytes: 256 };
+    let consumer: client::Consumer = client_config(&settings, role)
+        .unwrap()
+        .create_with_context(Context::of_topic("hasty"))
+        .unwrap();
+    let consumer = Arc::new(consumer);
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset("hasty", 0, rdkafka::Offset::Offset(0))
+        .unwrap();
+    consumer.assign(&list).unwrap();
+    // The queue is not split before all three came on the client's own.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut kept = Vec::new();
+    while kept.len() < 3 {
+        assert!(Instant::now() < deadline, "kept {kept:?}");
+        opening::serve(&consumer);
+        let strays = consumer.context().take_strays();
+        kept.extend(
+            strays
+                .into_iter()
+                .filter(|one| matches!(one, client::Stray::Record(_))),
+        );
+    }
+    kept.into_iter()
+        .for_each(|one| consumer.context().keep(one));
+    let begin = opening::Begin {
+        partition: 0,
+        saved: None,
+        next: 0,
+        high: 3,
+        lost: 0,
+    };
+    let handover = Arc::new(handover::Handover::new(
+        crate::stream::SourceStatus::running(),
+    ));
+    let queue = upkeep::split(&consumer, &settings, 0).unwrap();
+    let mut lanes = [fetch::Lane::new(queue, &begin, &handover)];
+    fetch::drain(&consumer, &mut lanes, &handover).hand_over(&handover);
+    let taken = handover.take(Duration::from_secs(1));
+    let handover::Taken::Item(handover::Item::Records(records, _)) = taken else {
+        panic!("nothing was handed over");
+    };
+    let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
+    assert_eq!(offsets, [0, 1, 2]);
+}
