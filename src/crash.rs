@@ -49,3 +49,23 @@ pub fn point(name: &str) {
         std::process::abort();
     }
 }
+
+/// Numbers that follow from a seed alone: what a crash test does can be done again.
+pub struct Dice(u64);
+
+impl Dice {
+    /// The numbers of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `end`; 0 where that is 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        // xorshift64* (Vigna 2016)
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % end.max(1)
+    }
+}

@@ -1,10 +1,12 @@
 //! The only file that knows every room: build, THE LOOP, drain.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) mod build;
+pub(crate) mod changes;
 mod control;
 mod http;
 mod letters;
@@ -12,11 +14,14 @@ pub(crate) mod open;
 mod publish;
 pub(crate) mod recording;
 mod saver;
+#[cfg(test)]
+mod simulation;
 
 use crate::cli::Failure;
-use crate::codec::Intake;
+use crate::codec::{Intake, Reason, Reject};
 use crate::config::Config;
 use crate::example::{Arrival, Outcome, Record};
+use crate::learner::order::Order;
 use crate::learner::{Event, Learner, StepReport};
 use crate::stream::{self, Polled, Source};
 use crate::telemetry::Meters;
@@ -47,8 +52,13 @@ struct Trainer {
     meters: Meters,
     recording: Recording,
     shared: Arc<Shared>,
+    order: Order,
     records: Vec<Record>,
+    /// Records whose arrivals have not come out of the intake yet.
+    pending: VecDeque<Record>,
     arrivals: Vec<Arrival>,
+    /// The examples of the batch that is being filled, as they came.
+    waiting: Vec<Record>,
     waiting_since: Option<Instant>,
 }
 
@@ -59,7 +69,7 @@ impl Trainer {
             self.obey()?;
             if self.control.holding() == Holding::Nothing
                 && self.letters.deliver()
-                && self.recording.keeps_up(self.learner.examples())
+                && self.recording.keeps_up(self.learner.taken())
             {
                 self.poll()?;
                 self.repeat()?;
@@ -80,7 +90,7 @@ impl Trainer {
             .source
             .poll(self.patience(), POLL_RECORDS, &mut self.records)
         {
-            Ok(Polled::Records | Polled::Idle) => {}
+            Ok(Polled::Records | Polled::Idle) => self.keep_order(),
             Ok(Polled::End) => self.control.halt("the source has ended".to_owned()),
             Err(stream::Error::Halt(halt)) => {
                 tracing::error!(reason = %halt, "training stops; predictions go on");
@@ -97,10 +107,25 @@ impl Trainer {
         Ok(())
     }
 
+    /// A record that was delivered before is not taken again.
+    fn keep_order(&mut self) {
+        let order = &mut self.order;
+        self.records.retain(|record| order.is_new(record));
+        let dropped = self.order.take_dropped();
+        if dropped > 0 {
+            self.meters.repeated(dropped);
+            tracing::error!(
+                dropped,
+                "the source delivered records again; they were left out"
+            );
+        }
+    }
+
     /// Records -> arrivals; rejects go to the dead letters.
     fn decode(&mut self) {
         self.meters.consumed(&self.records);
         for record in self.records.drain(..) {
+            self.pending.push_back(record.clone());
             self.intake.push(record, &mut self.arrivals);
         }
         for warning in self.intake.take_warnings() {
@@ -115,13 +140,14 @@ impl Trainer {
         }
         self.introduce_schema()?;
         for arrival in std::mem::take(&mut self.arrivals) {
+            let taken = self.pending.pop_front();
             match &arrival.outcome {
                 Outcome::Rejected { reject, record } => {
                     self.meters.rejected(reject.reason);
                     self.letters.post(record, reject);
                 }
                 Outcome::Unlabelled => self.meters.unlabelled(),
-                Outcome::Example { .. } => {}
+                Outcome::Example { .. } => self.waiting.extend(taken),
             }
             self.recording.recorder.saw(&arrival);
             let started = Instant::now();
@@ -147,12 +173,12 @@ impl Trainer {
         if let Some(linger) = self.linger_time()
             && since.elapsed() >= linger
         {
-            self.cut()?;
+            self.cut_waiting()?;
         }
         Ok(())
     }
 
-    fn cut(&mut self) -> Result<(), Failure> {
+    fn cut_waiting(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
         let report = self.learner.handle(Event::Cut).map_err(Failure::internal)?;
         if let Some(report) = report {
@@ -169,8 +195,30 @@ impl Trainer {
             self.meters
                 .batch(self.learner.classes(), &batch.classes, last);
         }
+        self.quarantine(report);
+        self.waiting.clear();
         self.publisher.stepped();
-        self.recording.stepped(report)
+        self.recording.stepped(report);
+        Ok(())
+    }
+
+    /// Examples that were left out of their batch go where bad records go.
+    fn quarantine(&mut self, report: &StepReport) {
+        if report.went_back {
+            tracing::error!(
+                step = report.step,
+                "the model gave no finite step three times: it went back to an older one, and learns more slowly for a while"
+            );
+        }
+        for place in &report.quarantined {
+            let reject = Reject {
+                reason: Reason::Exploding,
+                detail: "no sound model gives this example a finite loss and gradient".to_owned(),
+            };
+            if let Some(record) = self.waiting.get(*place) {
+                self.letters.post(record, &reject);
+            }
+        }
     }
 
     /// Publishes what is new, and writes a checkpoint when one is due.
@@ -181,7 +229,7 @@ impl Trainer {
             return Err(Failure::internal("the journal's thread died"));
         }
         if let Some(positions) = self.saver.finished()? {
-            self.recording.journal.turn(self.saver.oldest_examples());
+            self.recording.journal.turn(self.saver.oldest_taken());
             if let Some(last) = self.saver.last() {
                 self.publisher.saved(last.digest.clone(), last.examples);
             }
@@ -219,7 +267,7 @@ impl Trainer {
             && self.control.holding() == Holding::Nothing
             && !self.recording.is_repeating()
         {
-            self.cut()?;
+            self.cut_waiting()?;
         }
         let settled = self.letters.deliver() && self.letters.settled();
         self.saver.wait()?;

@@ -104,6 +104,7 @@ pub fn record_board(board: &Board, facts: &Facts) {
     }
     gauge!("skewd_training_halted").set(f64::from(u8::from(facts.halted)));
     gauge!("skewd_parameter_update_norm").set(facts.update_norm);
+    gauge!("skewd_model_stalled").set(f64::from(u8::from(board.stalled)));
     gauge!("skewd_effective_sample_ratio").set(board.weights.effective_sample_size);
     gauge!("skewd_normalizer_log").set(board.weights.log_s);
     gauge!("skewd_lambda").set(board.weights.lambda.0);

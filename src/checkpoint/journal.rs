@@ -7,6 +7,7 @@
 //!
 //! A file that a crash cut short ends at its last whole entry: nothing that was served came after it.
 
+mod appender;
 mod reader;
 mod writer;
 
@@ -15,8 +16,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use reader::{Tail, read, read_all};
+#[cfg(test)]
+pub(crate) use appender::{Appender, Order};
+pub use reader::{Tail, read, read_all, read_all_on};
 pub use writer::{Journal, Waiter};
+
+use super::disk::Disk;
 
 /// The format that is written, and the newest one that is read.
 const VERSION: u32 = 1;
@@ -43,28 +48,19 @@ fn path_of(dir: &Path, examples: u64) -> PathBuf {
 }
 
 /// The files by the examples before their first entry, oldest first; none where there is no folder.
-fn files(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+fn files(disk: &dyn Disk, dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+    let number = |path: &Path| -> Option<u64> {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("journal-")?
+            .strip_suffix(".skewd")?
+            .parse()
+            .ok()
     };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| {
-                name.strip_prefix("journal-")?
-                    .strip_suffix(".skewd")?
-                    .parse()
-                    .ok()
-            });
-        if let Some(number) = number {
-            found.push((number, path));
-        }
-    }
+    let mut found: Vec<(u64, PathBuf)> = disk
+        .list(dir)?
+        .into_iter()
+        .filter_map(|path| Some((number(&path)?, path)))
+        .collect();
     found.sort();
     Ok(found)
 }

@@ -5,6 +5,7 @@
 //! valid file is loaded; damaged ones are reported and passed over. [`DirLock`] keeps a second process out of a data
 //! folder.
 
+pub mod disk;
 mod export;
 mod format;
 pub mod journal;
@@ -13,7 +14,6 @@ mod save;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 pub use export::export_safetensors;
 pub use lock::{DirLock, LockError};
-pub use save::save;
+pub use save::{save, save_on};
+
+use disk::{Disk, Os};
 
 use crate::example::Positions;
 use crate::state::State;
@@ -84,6 +86,9 @@ impl Settings {
 pub struct Header {
     /// Examples learned.
     pub examples: u64,
+    /// Examples learned, those included that rollbacks took back; 0 in files from before there was a difference.
+    #[serde(default)]
+    pub taken: u64,
     /// Steps committed.
     pub step: u64,
     /// Digest of the state.
@@ -107,6 +112,8 @@ pub struct Checkpoint {
     pub positions: Positions,
     /// Examples learned.
     pub examples: u64,
+    /// Examples learned, those included that rollbacks took back: the place in the journal.
+    pub taken: u64,
     /// Steps committed.
     pub step: u64,
     /// Digest of the state.
@@ -125,6 +132,7 @@ impl Checkpoint {
     pub fn header(&self) -> Header {
         Header {
             examples: self.examples,
+            taken: self.taken,
             step: self.step,
             digest: self.digest.clone(),
             positions: self.positions.clone(),
@@ -139,6 +147,7 @@ impl Checkpoint {
             state,
             positions: header.positions,
             examples: header.examples,
+            taken: header.taken.max(header.examples),
             step: header.step,
             digest: header.digest,
             settings: header.settings,
@@ -200,19 +209,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 }
 
 /// The checkpoint files by their numbers, oldest first; none where there is no folder.
-fn files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(at(dir)(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(at(dir))?.path();
-        if let Some(number) = number_of(&path) {
-            found.push((number, path));
-        }
-    }
+fn files(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let mut found: Vec<(u64, PathBuf)> = disk
+        .list(dir)
+        .map_err(at(dir))?
+        .into_iter()
+        .filter_map(|path| Some((number_of(&path)?, path)))
+        .collect();
     found.sort();
     Ok(found)
 }
@@ -232,7 +235,15 @@ fn number_of(path: &Path) -> Option<u64> {
 /// # Errors
 /// When it cannot be read, is damaged, or was written by a newer skewd.
 pub fn load(path: &Path) -> Result<Checkpoint, Error> {
-    let bytes = fs::read(path).map_err(at(path))?;
+    load_on(&Os, path)
+}
+
+/// [`load`] from any file system.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_on(disk: &dyn Disk, path: &Path) -> Result<Checkpoint, Error> {
+    let bytes = disk.read(path).map_err(at(path))?;
     format::decode(&bytes).map_err(|fault| match fault {
         format::Fault::Damaged(reason) => Error::Damaged {
             path: path.to_owned(),
@@ -270,10 +281,18 @@ pub struct Skipped {
 /// # Errors
 /// When a file cannot be read or was written by a newer skewd, or when there are files and all are damaged.
 pub fn load_newest(dir: &Path) -> Result<Option<Loaded>, Error> {
-    let files = files(dir)?;
+    load_newest_on(&Os, dir)
+}
+
+/// [`load_newest`] from any file system.
+///
+/// # Errors
+/// As [`load_newest`].
+pub fn load_newest_on(disk: &dyn Disk, dir: &Path) -> Result<Option<Loaded>, Error> {
+    let files = files(disk, dir)?;
     let mut skipped = Vec::new();
     for (_, path) in files.iter().rev() {
-        match load(path) {
+        match load_on(disk, path) {
             Ok(checkpoint) => {
                 return Ok(Some(Loaded {
                     checkpoint,
@@ -309,7 +328,7 @@ pub struct Entry {
 /// # Errors
 /// When the folder cannot be read.
 pub fn list(dir: &Path) -> Result<Vec<Entry>, Error> {
-    Ok(files(dir)?
+    Ok(files(&Os, dir)?
         .into_iter()
         .map(|(_, path)| Entry {
             checkpoint: load(&path).map(|checkpoint| checkpoint.header()),

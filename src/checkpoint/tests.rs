@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -25,6 +26,7 @@ fn sample(step: u64) -> Checkpoint {
         state,
         positions,
         examples: step * 64,
+        taken: step * 64,
         step,
         settings: json!({"learner.lambda": 5.0, "seed": 1}),
         instruction_set: "x86-64-v3".to_owned(),
@@ -307,6 +309,7 @@ proptest! {
             state,
             positions: Positions(positions),
             examples,
+            taken: examples.saturating_add(step),
             step,
             settings: json!({ "x": number, source.clone(): [step] }),
             instruction_set: String::new(),

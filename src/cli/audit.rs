@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::checkpoints::{FOLDER, name_of};
 use super::lane::Lane;
-use super::recorded::Repetition;
+use super::recorded::{Early, Repetition};
 use super::{Failure, checkpoints};
 use crate::checkpoint::{self, Checkpoint, journal};
 use crate::config::Config;
 use crate::daemon::build::{lock, revive, start_positions};
 use crate::daemon::open::open_source;
 use crate::daemon::recording;
-use crate::learner::recorded::{Entry, Plan, mark};
+use crate::learner::recorded::Entry;
 
 /// A checkpoint that the repetition came by.
 struct Met {
@@ -41,7 +41,7 @@ pub fn run(
     let dir = config.in_data_dir(FOLDER);
     let (first, first_path) = ends(&dir, from, false)?;
     let (last, last_path) = ends(&dir, to, true)?;
-    if first.examples >= last.examples {
+    if first.taken >= last.taken {
         return Err(Failure::config(format!(
             "an audit needs two checkpoints, the first before the second: {} has {} examples, {} has {}",
             name_of(&first_path),
@@ -50,8 +50,8 @@ pub fn run(
             last.examples
         )));
     }
-    let waypoints = waypoints(&dir, first.examples, last.examples)?;
-    let met = repeat(config, &first, last.examples, &waypoints)?;
+    let waypoints = waypoints(&dir, first.taken, last.taken)?;
+    let met = repeat(config, &first, last.taken, &waypoints)?;
     let equal = met.iter().all(|met| met.recorded == met.found);
     show(&first_path, &first, &met, as_json);
     if equal {
@@ -89,11 +89,11 @@ fn waypoints(
     let mut found: BTreeMap<u64, Vec<(PathBuf, String)>> = BTreeMap::new();
     for entry in checkpoint::list(dir).map_err(Failure::io)? {
         if let Ok(header) = entry.checkpoint
-            && header.examples > after
-            && header.examples <= until
+            && header.taken.max(header.examples) > after
+            && header.taken.max(header.examples) <= until
         {
             found
-                .entry(header.examples)
+                .entry(header.taken.max(header.examples))
                 .or_default()
                 .push((entry.path, header.digest));
         }
@@ -108,16 +108,16 @@ fn repeat(
     waypoints: &BTreeMap<u64, Vec<(PathBuf, String)>>,
 ) -> Result<Vec<Met>, Failure> {
     let entries: std::collections::VecDeque<Entry> =
-        journal::read_all(&config.in_data_dir(recording::FOLDER), first.examples)
+        journal::read_all(&config.in_data_dir(recording::FOLDER), first.taken)
             .map_err(Failure::data)?
             .into_iter()
-            .take_while(|entry| entry.examples <= until)
+            .take_while(|entry| entry.taken <= until)
             .collect();
     if entries
         .iter()
         .rev()
         .find(|entry| entry.is_batch())
-        .map(|entry| entry.examples)
+        .map(|entry| entry.taken)
         != Some(until)
     {
         return Err(Failure::data(format!(
@@ -129,7 +129,7 @@ fn repeat(
     let then = first
         .settings
         .as_object()
-        .map(recording::learner_table)
+        .map(recording::changing)
         .unwrap_or_default();
     let config = config.with(&then)?;
     let (learner, intake) = revive(&config, Some(first))?;
@@ -137,31 +137,49 @@ fn repeat(
     if let Some(halt) = halt {
         return Err(Failure::data(halt));
     }
-    let mut met = Vec::new();
-    let mut look = |entry: &Entry, lane: &Lane| {
-        let found = lane.last_step.as_ref().map(mark);
-        if found != Some(entry.mark) {
-            return Err(Failure::internal(format!(
-                "the batch that ends at {} examples (step {}) is the first that differs: its losses or its gradient \
-                 are not what they were",
-                entry.examples,
-                lane.learner.steps()
-            )));
-        }
-        for (path, digest) in waypoints.get(&entry.examples).into_iter().flatten() {
+    let mut met: Vec<Met> = Vec::new();
+    let mut look = |taken: u64, lane: &Lane| {
+        for (path, digest) in waypoints.get(&taken).into_iter().flatten() {
             let state = lane.learner.save().map_err(Failure::internal)?;
-            met.push(Met {
-                path: path.clone(),
-                examples: entry.examples,
-                recorded: digest.clone(),
-                found: state.map(|state| state.digest()).unwrap_or_default(),
-            });
+            let found = state.map(|state| state.digest()).unwrap_or_default();
+            // A rollback stands at the same place as the batch before it: a checkpoint there holds one of the two states.
+            match met.iter_mut().find(|met| met.path == *path) {
+                Some(met) if met.found == met.recorded => {}
+                Some(met) => met.found = found,
+                None => met.push(Met {
+                    path: path.clone(),
+                    examples: lane.learner.examples(),
+                    recorded: digest.clone(),
+                    found,
+                }),
+            }
         }
         Ok(())
     };
-    let plan = Plan::new(entries, &start_positions(first));
     let lane = Lane::over("audit".to_owned(), config.learning(), learner);
-    Repetition::new(&config, plan, vec![source], intake, lane, &mut look).follow()?;
+    let positions = start_positions(first);
+    let mut repetition = Repetition::new(
+        &config,
+        entries,
+        &positions,
+        vec![source],
+        (intake, lane),
+        &mut look,
+    );
+    for entry in checkpoint::list(&config.in_data_dir(FOLDER)).map_err(Failure::io)? {
+        if let Ok(older) = checkpoint::load(&entry.path)
+            && older.taken <= first.taken
+        {
+            repetition.knows(&older.digest, &older.state);
+        }
+    }
+    repetition.follow().map_err(|early| match early {
+        Early::Mismatch(mismatch) => {
+            Failure::internal(format!("{mismatch}: this batch is the first that differs"))
+        }
+        Early::Failure(failure) => failure,
+    })?;
+    drop(repetition);
     Ok(met)
 }
 

@@ -190,6 +190,7 @@ pub fn of_learner(
         state,
         positions,
         examples: learner.examples(),
+        taken: learner.taken(),
         step: learner.steps(),
         settings: serde_json::Value::Object(config.learning()),
         instruction_set: crate::model::instruction_set().to_owned(),

@@ -14,8 +14,6 @@ pub struct Lane {
     pub learner: Learner,
     /// Predictions of the last pass.
     pub exact: Exact,
-    /// The last step.
-    pub last_step: Option<StepReport>,
     arrived: u64,
     scored: u64,
     counted_from: u64,
@@ -44,7 +42,6 @@ impl Lane {
             settings,
             learner,
             exact: Exact::new(),
-            last_step: None,
             arrived: 0,
             scored: 0,
             counted_from: 0,
@@ -56,33 +53,34 @@ impl Lane {
         self.counted_from = self.arrived;
     }
 
-    /// Takes decoded records in their order.
+    /// Takes decoded records in their order; the last step that they made.
     ///
     /// # Errors
     /// When the learner cannot go on.
-    pub fn take(&mut self, arrivals: &[Arrival]) -> Result<(), Error> {
+    pub fn take(&mut self, arrivals: &[Arrival]) -> Result<Option<StepReport>, Error> {
+        let mut last = None;
         for arrival in arrivals {
             if matches!(arrival.outcome, Outcome::Example { .. }) {
                 self.arrived += 1;
             }
             if let Some(report) = self.learner.handle(Event::Arrival(arrival))? {
-                self.last_step = Some(report);
                 self.note(false);
+                last = Some(report);
             }
         }
-        Ok(())
+        Ok(last)
     }
 
     /// Learns what waits, although it fills no batch.
     ///
     /// # Errors
     /// When the learner cannot go on.
-    pub fn cut(&mut self) -> Result<(), Error> {
-        if let Some(report) = self.learner.handle(Event::Cut)? {
-            self.last_step = Some(report);
+    pub fn cut(&mut self) -> Result<Option<StepReport>, Error> {
+        let report = self.learner.handle(Event::Cut)?;
+        if report.is_some() {
             self.note(false);
         }
-        Ok(())
+        Ok(report)
     }
 
     /// The input is over: the tail that fills no batch is predicted and scored, not learned.

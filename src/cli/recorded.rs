@@ -1,5 +1,6 @@
 //! `skewd replay --journal DIR`: the batches that a daemon recorded, over the same records.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,9 +11,13 @@ use super::{Failure, ReplayArgs, grid};
 use crate::checkpoint::journal;
 use crate::codec::Intake;
 use crate::config::Config;
-use crate::daemon::recording::FOLDER;
-use crate::example::{Positions, Record};
-use crate::learner::recorded::{Entry, Next, Plan};
+use crate::daemon::changes::read_as;
+use crate::daemon::recording::{FOLDER, first_settings};
+use crate::example::{Arrival, Outcome, Positions, Record};
+use crate::learner::recorded::{Change, Entry, Recorder, Target};
+use crate::learner::repeat::{Mismatch, Repeat, Repeater};
+use crate::learner::{Event, StepReport};
+use crate::state::State;
 use crate::stream::file::FileSource;
 use crate::stream::{Polled, Source};
 
@@ -22,43 +27,89 @@ const CHUNK_RECORDS: usize = 2048;
 const WAIT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks at a repeated batch: its record, and the learner after it.
-type Look<'a> = dyn FnMut(&Entry, &Lane) -> Result<(), Failure> + 'a;
+/// Looks at a learner after a repeated batch or a rollback: its place in the journal, and the learner.
+type Look<'a> = dyn FnMut(u64, &Lane) -> Result<(), Failure> + 'a;
+
+/// Why a repetition ended early.
+pub(super) enum Early {
+    /// A batch came out otherwise.
+    Mismatch(Mismatch),
+    /// Anything else.
+    Failure(Failure),
+}
+
+impl From<Mismatch> for Early {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::Mismatch(mismatch)
+    }
+}
+
+impl From<Failure> for Early {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
 
 /// The recorded batches, and where their records come from.
 pub(super) struct Repetition<'a> {
-    pub config: Config,
-    pub plan: Plan,
+    config: Config,
+    repeater: Repeater,
     /// One for each partition, or one that names the partitions itself.
-    pub sources: Vec<Box<dyn Source>>,
-    pub intake: Intake,
-    pub lane: Lane,
-    pub counted: Counted,
-    pub look: &'a mut Look<'a>,
+    sources: Vec<Box<dyn Source>>,
+    intake: Intake,
+    lane: Lane,
+    counted: Counted,
+    look: &'a mut Look<'a>,
+    recorder: Recorder,
+    learned: VecDeque<Entry>,
     told: bool,
-    discover_at: Option<u64>,
+    /// Examples that wait for their batch, as they came.
+    pending: VecDeque<Record>,
+    waiting: Vec<Record>,
+    /// States that a later entry goes back to, once they were met.
+    targets: Vec<(Target, Option<State>)>,
 }
 
 impl<'a> Repetition<'a> {
-    /// A repetition that has not begun.
+    /// A repetition of `entries` from `positions` on that has not begun.
     pub fn new(
         config: &Config,
-        plan: Plan,
+        entries: VecDeque<Entry>,
+        positions: &Positions,
         sources: Vec<Box<dyn Source>>,
-        intake: Intake,
-        lane: Lane,
+        (intake, lane): (Intake, Lane),
         look: &'a mut Look<'a>,
     ) -> Self {
+        let targets = entries
+            .iter()
+            .filter_map(|entry| match &entry.change {
+                Some(Change::Rollback(target)) => Some((target.clone(), None)),
+                _ => None,
+            })
+            .collect();
         Self {
             config: config.clone(),
-            plan,
+            repeater: Repeater::new(entries, positions),
             sources,
             intake,
             lane,
             counted: Counted::default(),
             look,
+            recorder: Recorder::default(),
+            learned: VecDeque::new(),
             told: false,
-            discover_at: None,
+            pending: VecDeque::new(),
+            waiting: Vec::new(),
+            targets,
+        }
+    }
+
+    /// States that entries may go back to and that the repetition does not come by.
+    pub fn knows(&mut self, digest: &str, state: &State) {
+        for (target, known) in &mut self.targets {
+            if target.digest == digest {
+                *known = Some(state.clone());
+            }
         }
     }
 }
@@ -78,6 +129,7 @@ pub(super) fn run(
         ));
     }
     let entries = read(dir)?;
+    let config = &config.with(&first_settings(&entries))?;
     let sources = open(args, &config.schema.label, partitions(&entries))?;
     let mut intake = Intake::new(&config.schema, None);
     if let Some(columns) = sources.first().and_then(|source| source.columns()) {
@@ -89,17 +141,29 @@ pub(super) fn run(
         .pop()
         .ok_or_else(|| Failure::internal("a replay without a learner"))?;
     let mut batches = 0;
-    let mut look = |_: &Entry, _: &Lane| {
+    let mut look = |_: u64, _: &Lane| {
         batches += 1;
         Ok(())
     };
-    let plan = Plan::new(entries.into(), &Positions::default());
     let sources = sources
         .into_iter()
         .map(|source| Box::new(source) as Box<dyn Source>)
         .collect();
-    let mut repetition = Repetition::new(config, plan, sources, intake, lane, &mut look);
-    repetition.follow()?;
+    let begin = Positions::default();
+    let mut repetition = Repetition::new(
+        config,
+        entries.into(),
+        &begin,
+        sources,
+        (intake, lane),
+        &mut look,
+    );
+    repetition.follow().map_err(|early| match early {
+        Early::Mismatch(mismatch) => Failure::data(format!(
+            "{mismatch}: these are not the records that the daemon learned, or its settings are not those of the journal"
+        )),
+        Early::Failure(failure) => failure,
+    })?;
     let (lane, counted) = (repetition.lane, repetition.counted);
     tracing::info!(batches, "the recorded batches were repeated");
     Ok((lane, counted))
@@ -153,83 +217,91 @@ fn open(args: &ReplayArgs, label: &str, partitions: usize) -> Result<Vec<FileSou
 }
 
 impl Repetition<'_> {
-    /// Repeats every batch of the plan.
+    /// Repeats every batch.
     ///
     /// # Errors
-    /// 65 when records are missing or are others; what `look` says.
-    pub fn follow(&mut self) -> Result<(), Failure> {
-        while self.plan.left() > 0 {
-            match self.plan.advance() {
-                Next::Record(record) => {
-                    self.counted.rows += 1;
-                    let mut arrivals = Vec::new();
-                    self.intake.push(record, &mut arrivals);
-                    self.learn(&arrivals)?;
-                    self.discover_if_due()?;
+    /// When records are missing or are others; what `look` says.
+    pub fn follow(&mut self) -> Result<(), Early> {
+        let mut repeater = std::mem::take(&mut self.repeater);
+        while !repeater.follow(self)? {
+            self.read_on(&mut repeater)?;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, arrivals: &[Arrival]) -> Result<(), Failure> {
+        if let Some(schema) = self.intake.schema().filter(|_| !self.told) {
+            self.told = true;
+            self.lane
+                .learner
+                .handle(Event::Schema(Arc::clone(schema)))
+                .map_err(Failure::internal)?;
+        }
+        self.counted.add(arrivals);
+        for arrival in arrivals {
+            let record = self.pending.pop_front();
+            if matches!(arrival.outcome, Outcome::Example { .. }) {
+                self.waiting.extend(record);
+            }
+            self.recorder.saw(arrival);
+            let report = self
+                .lane
+                .take(std::slice::from_ref(arrival))
+                .map_err(Failure::internal)?;
+            self.note(report);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, report: Option<StepReport>) {
+        if let Some(report) = report {
+            self.waiting.clear();
+            self.learned.push_back(self.recorder.cut(&report));
+        }
+    }
+
+    fn go_back(&mut self, target: &Target) -> Result<(), Failure> {
+        if self.lane.learner.epoch() >= target.epoch {
+            return Ok(());
+        }
+        let known = self
+            .targets
+            .iter()
+            .find(|(other, state)| other == target && state.is_some());
+        let Some((_, Some(state))) = known else {
+            return Err(Failure::data(format!(
+                "the journal goes back to {} (digest {}), a state that these batches do not come by",
+                target.name, target.digest
+            )));
+        };
+        self.lane
+            .learner
+            .roll_back(state)
+            .map_err(Failure::internal)?;
+        self.read_anew()?;
+        (self.look)(self.lane.learner.taken(), &self.lane)
+    }
+
+    /// Settings of how records are read, or the learner's classes, have changed.
+    fn read_anew(&mut self) -> Result<(), Failure> {
+        read_as(&self.config, &mut self.lane.learner, &mut self.intake)?;
+        for record in std::mem::take(&mut self.waiting) {
+            let mut arrivals = Vec::new();
+            self.intake.push(record.clone(), &mut arrivals);
+            for arrival in arrivals {
+                if matches!(arrival.outcome, Outcome::Example { .. }) {
+                    self.waiting.push(record.clone());
                 }
-                Next::Cut(entry) => self.cut(&entry)?,
-                Next::Settings(change) => {
-                    self.config = self
-                        .config
-                        .with(change.as_object().unwrap_or(&serde_json::Map::new()))?;
-                    self.lane.learner.set(self.config.learner.clone());
-                    self.lane.settings = self.config.learning();
-                }
-                Next::Discover(held) => {
-                    self.discover_at = Some(held);
-                    self.discover_if_due()?;
-                }
-                Next::Starved => self.read_on()?,
-                Next::Done => break,
+                self.lane
+                    .learner
+                    .handle(Event::Arrival(&arrival))
+                    .map_err(Failure::internal)?;
             }
         }
         Ok(())
     }
 
-    fn learn(&mut self, arrivals: &[crate::example::Arrival]) -> Result<(), Failure> {
-        if let Some(schema) = self.intake.schema().filter(|_| !self.told) {
-            self.told = true;
-            self.lane
-                .learner
-                .handle(crate::learner::Event::Schema(Arc::clone(schema)))
-                .map_err(Failure::internal)?;
-        }
-        self.counted.add(arrivals);
-        self.lane.take(arrivals).map_err(Failure::internal)
-    }
-
-    fn cut(&mut self, entry: &Entry) -> Result<(), Failure> {
-        // Records that are held for the schema are learned with the batch that decides it.
-        if !self.intake.discovered() {
-            return Ok(());
-        }
-        if self.lane.learner.examples() < entry.examples {
-            self.lane.cut().map_err(Failure::internal)?;
-        }
-        let found = self.lane.learner.examples();
-        if found < entry.examples {
-            return Err(Failure::data(format!(
-                "the recorded batch that ends at {} examples ends at {found} here: these are not the records that the \
-                 daemon learned, or its schema differs",
-                entry.examples
-            )));
-        }
-        (self.look)(entry, &self.lane)
-    }
-
-    fn discover_if_due(&mut self) -> Result<(), Failure> {
-        if self.discover_at == Some(self.intake.buffered() as u64) {
-            self.discover_at = None;
-            let mut arrivals = Vec::new();
-            self.intake
-                .finish_discovery(&mut arrivals)
-                .map_err(Failure::data)?;
-            self.learn(&arrivals)?;
-        }
-        Ok(())
-    }
-
-    fn read_on(&mut self) -> Result<(), Failure> {
+    fn read_on(&mut self, repeater: &mut Repeater) -> Result<(), Failure> {
         let only = self.sources.len() == 1;
         let begun = Instant::now();
         loop {
@@ -243,7 +315,7 @@ impl Repetition<'_> {
                 over &= polled == Polled::End;
                 let number = i32::try_from(number).map_err(Failure::internal)?;
                 // A file knows no partition: it is that of its place.
-                self.plan.hold(records.into_iter().map(|record| Record {
+                repeater.hold(records.into_iter().map(|record| Record {
                     partition: if only { record.partition } else { number },
                     ..record
                 }));
@@ -254,9 +326,74 @@ impl Repetition<'_> {
             if over || begun.elapsed() > PATIENCE {
                 return Err(Failure::data(format!(
                     "the records end before the recorded batches do: {} of them are left",
-                    self.plan.left()
+                    repeater.left()
                 )));
             }
         }
+    }
+}
+
+impl Repeat for Repetition<'_> {
+    type Error = Early;
+
+    fn take(&mut self, record: Record) -> Result<(), Early> {
+        self.counted.rows += 1;
+        let mut arrivals = Vec::new();
+        self.pending.push_back(record.clone());
+        self.intake.push(record, &mut arrivals);
+        Ok(self.learn(&arrivals)?)
+    }
+
+    fn cut(&mut self) -> Result<(), Early> {
+        let report = self.lane.cut().map_err(Failure::internal)?;
+        self.note(report);
+        Ok(())
+    }
+
+    fn learned(&mut self) -> VecDeque<Entry> {
+        std::mem::take(&mut self.learned)
+    }
+
+    fn held(&self) -> Option<u64> {
+        (!self.intake.discovered()).then_some(self.intake.buffered() as u64)
+    }
+
+    fn decide(&mut self) -> Result<(), Early> {
+        let mut arrivals = Vec::new();
+        self.intake
+            .finish_discovery(&mut arrivals)
+            .map_err(Failure::data)?;
+        Ok(self.learn(&arrivals)?)
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), Early> {
+        match change {
+            Change::Settings(settings) => {
+                let table = settings.as_object().cloned().unwrap_or_default();
+                let config = self.config.with(&table).map_err(Failure::from)?;
+                let reads_as_before = self.config.schema == config.schema;
+                self.config = config;
+                self.lane.learner.set(self.config.learner.clone());
+                self.lane.settings = self.config.learning();
+                if reads_as_before {
+                    return Ok(());
+                }
+                Ok(self.read_anew()?)
+            }
+            Change::Rollback(target) => Ok(self.go_back(target)?),
+            Change::Discover(_) => Ok(()),
+        }
+    }
+
+    fn repeated(&mut self, entry: &Entry) -> Result<(), Early> {
+        for (target, state) in &mut self.targets {
+            if target.taken == entry.taken
+                && let Some(found) = self.lane.learner.save().map_err(Failure::internal)?
+                && found.digest() == target.digest
+            {
+                *state = Some(found);
+            }
+        }
+        Ok((self.look)(entry.taken, &self.lane)?)
     }
 }

@@ -16,7 +16,7 @@ use super::health::agent;
 use super::{Failure, TortureArgs};
 use crate::codec::Intake;
 use crate::config::Config;
-use crate::crash;
+use crate::crash::{self, Dice};
 use crate::example::Record;
 use crate::learner::{Event, Learner};
 
@@ -39,22 +39,9 @@ const BATCH: u64 = 16;
 /// Records of one request.
 const POST: u64 = 23;
 
-/// Numbers that follow from the seed alone.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % end.max(1)
-    }
-}
-
 /// The record at an offset; some are bad.
 fn record(offset: u64) -> String {
-    let mut dice = Dice(offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice::new(offset);
     if dice.below(29) == 0 {
         return "{broken".to_owned();
     }
@@ -253,7 +240,7 @@ pub fn run(args: &TortureArgs) -> Result<(), Failure> {
     let config = Config::load(&[], std::iter::empty(), &settings)?;
     let mut torture = Torture {
         dir: dir.path().join("data"),
-        dice: Dice(args.seed.wrapping_mul(2) | 1),
+        dice: Dice::new(args.seed),
         undisturbed: Undisturbed::new(&config)?,
         acknowledged: 0,
         counted: 0,

@@ -150,6 +150,35 @@ impl Encoder {
         state.put_f64("encoder.squares", self.moments.squares.clone());
     }
 
+    /// The encoder for a schema that has more features: what it knows of the others stays. Also where each of its inputs
+    /// comes from among those of this one; `None` for a new one.
+    #[must_use]
+    pub fn grown(&self, schema: &Schema) -> (Self, Vec<Option<usize>>) {
+        let mut grown = Self::new(schema, self.encoding);
+        let from: Vec<Option<usize>> = grown
+            .names
+            .iter()
+            .map(|name| self.names.iter().position(|known| known == name))
+            .collect();
+        for column in &grown.columns {
+            let Column::Number { input, moment } = *column else {
+                continue;
+            };
+            let old = from[input].and_then(|old| {
+                self.columns.iter().find_map(|column| match column {
+                    Column::Number { input, moment } if *input == old => Some(*moment),
+                    _ => None,
+                })
+            });
+            if let Some(old) = old {
+                grown.moments.counts[moment] = self.moments.counts[old];
+                grown.moments.means[moment] = self.moments.means[old];
+                grown.moments.squares[moment] = self.moments.squares[old];
+            }
+        }
+        (grown, from)
+    }
+
     /// The encoder that was saved, for the same schema and encoding.
     ///
     /// # Errors

@@ -32,11 +32,13 @@ pub enum Reason {
     Weight,
     /// The decoder panicked on this record: a bug, but one that costs a single record.
     DecoderPanic,
+    /// An example that no sound model gives a finite loss and gradient: it was left out of its batch.
+    Exploding,
 }
 
 impl Reason {
     /// Every reason, in the order of declaration: `reason as usize` is its place here.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Syntax,
         Self::Empty,
         Self::Tombstone,
@@ -49,6 +51,7 @@ impl Reason {
         Self::LabelUnknown,
         Self::Weight,
         Self::DecoderPanic,
+        Self::Exploding,
     ];
 
     /// The stable name.
@@ -56,7 +59,7 @@ impl Reason {
     /// ```
     /// use skewd::codec::Reason;
     /// assert_eq!(Reason::TooLarge.as_str(), "too_large");
-    /// assert_eq!(Reason::ALL.len(), 12);
+    /// assert_eq!(Reason::ALL.len(), 13);
     /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +76,7 @@ impl Reason {
             Self::LabelUnknown => "label_unknown",
             Self::Weight => "weight",
             Self::DecoderPanic => "decoder_panic",
+            Self::Exploding => "exploding",
         }
     }
 

@@ -95,6 +95,36 @@ impl Schema {
         Ok(schema)
     }
 
+    /// What keeps this schema from taking the place of `known` without losing what was learned: each of its features must
+    /// be here, of the same kind. `None` when nothing does.
+    ///
+    /// ```
+    /// use skewd::codec::{Schema, Settings};
+    /// let schema = |names: &[&str]| {
+    ///     let features = names.iter().map(|name| (*name).to_owned()).collect();
+    ///     Schema::given(&Settings { features, ..Settings::default() }).unwrap()
+    /// };
+    /// assert_eq!(schema(&["a", "b", "c"]).cannot_follow(&schema(&["b", "a"])), None);
+    /// assert!(schema(&["a", "b"]).cannot_follow(&schema(&["a", "c"])).unwrap().contains("c"));
+    /// ```
+    #[must_use]
+    pub fn cannot_follow(&self, known: &Self) -> Option<String> {
+        if self.category_buckets != known.category_buckets {
+            return Some("category_buckets differs".to_owned());
+        }
+        for feature in &known.features {
+            let name = &feature.name;
+            match self.features.iter().find(|here| here.name == *name) {
+                None => return Some(format!("the saved state knows the feature {name:?}")),
+                Some(here) if here.kind != feature.kind => {
+                    return Some(format!("{name:?} is of another kind in the saved state"));
+                }
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
     /// Number of features.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::changes::unfit;
 use super::control::Control;
 use super::http::{self, Servers};
 use super::letters::Letters;
@@ -23,6 +24,7 @@ use crate::codec::{Intake, Schema};
 use crate::config::Config;
 use crate::example::Positions;
 use crate::learner::Learner;
+use crate::learner::order::Order;
 use crate::serve::{Access, App, HttpFact, Ingest, IngestError, Pending, Tokens};
 use crate::stream::Kind;
 use crate::stream::embedded::{EmbeddedLog, LogError};
@@ -73,9 +75,11 @@ impl Daemon {
             .as_ref()
             .map(start_positions)
             .unwrap_or_default();
+        let wanted = config;
         let (recording, config, positions) =
-            Recording::open(&config, saved.newest.as_ref(), &positions)?;
+            Recording::open(&wanted, saved.newest.as_ref(), &positions)?;
         let (learner, intake) = revive(&config, saved.newest.as_ref())?;
+        check_features(&wanted, &learner)?;
         let (source, log, halt) = open_source(&config, saved.newest.as_ref(), &positions)?;
         let sink = open_letters(&config)?;
 
@@ -102,15 +106,18 @@ impl Daemon {
             intake,
             learner,
             shared: Arc::clone(&shared),
+            order: Order::at(&positions),
             records: Vec::new(),
+            pending: VecDeque::new(),
             arrivals: Vec::new(),
+            waiting: Vec::new(),
             waiting_since: None,
             config: config.clone(),
         };
         // What was learned before is served from the first request on.
         trainer.introduce_schema()?;
         if !trainer.recording.is_repeating() {
-            trainer.take_over(config.clone());
+            trainer.begin(config.clone())?;
         }
         trainer.show();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -225,7 +232,7 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
         .map_err(Failure::io)?
         .into_iter()
         .filter_map(|entry| entry.checkpoint.ok())
-        .map(|header| (header.examples, header.positions))
+        .map(|header| (header.taken.max(header.examples), header.positions))
         .collect();
     let checkpoint = found.checkpoint;
     check_settings(config, &checkpoint)?;
@@ -237,6 +244,7 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
             .unwrap_or_default(),
         digest: checkpoint.digest.clone(),
         examples: checkpoint.examples,
+        taken: checkpoint.taken,
         boundary: checkpoint.positions.clone(),
         positions: checkpoint.positions.clone(),
     };
@@ -270,6 +278,16 @@ fn check_settings(config: &Config, checkpoint: &Checkpoint) -> Result<(), Failur
     Ok(())
 }
 
+/// Features may come to those that the state knows; none may go.
+fn check_features(config: &Config, learner: &Learner) -> Result<(), Failure> {
+    if let (Some(known), Some(given)) = (learner.schema(), Schema::given(&config.schema))
+        && let Some(reason) = given.cannot_follow(known)
+    {
+        return Err(unfit(crate::learner::Error::Growth(reason)));
+    }
+    Ok(())
+}
+
 /// The learner and the intake as the checkpoint has them.
 pub(crate) fn revive(
     config: &Config,
@@ -282,14 +300,6 @@ pub(crate) fn revive(
     let learner =
         Learner::restore(task, &saved.state, start_positions(saved)).map_err(Failure::config)?;
     let known: Option<Schema> = learner.schema().map(|schema| (**schema).clone());
-    if let Some(known) = &known
-        && let Some(given) = Schema::given(&config.schema)
-        && &given != known
-    {
-        return Err(Failure::config(
-            "schema.features: the saved state knows other features; set them back, or start anew with an empty data_dir",
-        ));
-    }
     let classes = learner.classes().to_vec();
     let intake = Intake::new(&config.schema, known.map(|schema| (schema, classes)));
     tracing::info!(

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{Failure, Trainer};
 use crate::config::Config;
 use crate::learner::Event;
-use crate::learner::recorded::Entry;
+use crate::learner::recorded::Change;
 use crate::serve::{Command, CommandError};
 use crate::stream::SourceStatus;
 
@@ -28,7 +28,7 @@ const CHANGEABLE: [&str; 9] = [
 ];
 
 /// Why a command has to wait.
-const REPEATING: &str =
+pub(super) const REPEATING: &str =
     "the batches since the last checkpoint are being repeated: try again in a moment";
 
 /// What keeps the learner from the next record.
@@ -127,8 +127,13 @@ impl Trainer {
                     self.show();
                     let _ = reply.send(answer);
                 }
+                Command::Rollback(to, reply) => {
+                    let answer = self.roll_back(&to)?;
+                    self.show();
+                    let _ = reply.send(answer);
+                }
                 Command::Settings(change, reply) => {
-                    let answer = self.change(&change);
+                    let answer = self.change(&change)?;
                     self.show();
                     let _ = reply.send(answer);
                 }
@@ -184,20 +189,22 @@ impl Trainer {
             return Ok(Err(refuse(409, &reason)));
         }
         self.recording
-            .journal
-            .append(Entry::of_discovery(self.learner.examples(), held));
+            .note(self.learner.taken(), Change::Discover(held));
         self.learn()?;
         let features = self.learner.schema().map_or(0, |schema| schema.len());
         Ok(Ok(json!({ "features": features })))
     }
 
     /// Changes settings from the next step on; all of them or none.
-    fn change(&mut self, change: &Value) -> Result<Value, CommandError> {
+    fn change(&mut self, change: &Value) -> Result<Result<Value, CommandError>, Failure> {
         if self.recording.is_repeating() {
-            return Err(refuse(503, REPEATING));
+            return Ok(Err(refuse(503, REPEATING)));
         }
-        let config = changed(&self.config, change)?;
-        self.take_over(config);
+        let config = match changed(&self.config, change) {
+            Ok(config) => config,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        self.take_over(config)?;
         tracing::info!(step = self.learner.steps(), %change, "settings changed");
         let settings: serde_json::Map<String, Value> = self
             .config
@@ -205,11 +212,13 @@ impl Trainer {
             .into_iter()
             .filter(|(key, _)| CHANGEABLE.contains(&key.as_str()))
             .collect();
-        Ok(json!({ "after_step": self.learner.steps(), "settings": settings }))
+        Ok(Ok(
+            json!({ "after_step": self.learner.steps(), "settings": settings }),
+        ))
     }
 }
 
-fn refuse(status: u16, message: &str) -> CommandError {
+pub(super) fn refuse(status: u16, message: &str) -> CommandError {
     CommandError {
         status,
         message: message.to_owned(),

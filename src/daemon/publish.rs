@@ -66,6 +66,10 @@ impl serve::Model for Served {
         self.0.model_version
     }
 
+    fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
     fn examples(&self) -> u64 {
         self.0.examples
     }
@@ -101,7 +105,7 @@ pub(super) struct Moment {
     pub now: Instant,
     /// What a person should know.
     pub trouble: Option<String>,
-    /// Examples up to which the journal is durable.
+    /// Examples taken up to which the journal is durable.
     pub durable: u64,
 }
 
@@ -162,6 +166,13 @@ impl Publisher {
         self.new_model = true;
     }
 
+    /// The model went back: what was copied of it is not served any more.
+    pub fn went_back(&mut self) {
+        self.copied = None;
+        self.new_model = true;
+        self.model_at = None;
+    }
+
     /// The next call publishes the board, however young the last one is.
     pub fn publish_soon(&mut self) {
         self.board_due = true;
@@ -214,7 +225,7 @@ impl Publisher {
 
     /// Serves the copied model once the journal up to its step is durable: what was served can be repeated.
     fn serve_durable(&mut self, durable: u64) -> bool {
-        let Some(served) = self.copied.take_if(|copied| copied.0.examples <= durable) else {
+        let Some(served) = self.copied.take_if(|copied| copied.0.taken <= durable) else {
             return false;
         };
         telemetry::record_model(served.0.model_version);

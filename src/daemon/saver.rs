@@ -26,6 +26,8 @@ pub(super) struct Saved {
     pub name: String,
     pub digest: String,
     pub examples: u64,
+    /// Examples taken: the place in the journal.
+    pub taken: u64,
     /// The learner's own positions.
     pub boundary: Positions,
     /// Those in the file: the source may know more of where to go on.
@@ -45,6 +47,8 @@ pub(super) struct Saver {
     last_try: Instant,
     failed: bool,
     fresh: bool,
+    /// The state has changed without a batch.
+    outdated: bool,
 }
 
 impl Saver {
@@ -65,15 +69,22 @@ impl Saver {
             last_try: now,
             failed: false,
             fresh: false,
+            outdated: false,
         }
     }
 
     /// True when the learner knows something that the last checkpoint does not.
     pub fn stale(&self, learner: &Learner) -> bool {
         learner.examples() > 0
-            && self.last.as_ref().is_none_or(|last| {
-                last.examples != learner.examples() || &last.boundary != learner.positions()
-            })
+            && (self.outdated
+                || self.last.as_ref().is_none_or(|last| {
+                    last.taken != learner.taken() || &last.boundary != learner.positions()
+                }))
+    }
+
+    /// The state has changed without a batch: the last checkpoint does not hold it.
+    pub fn outdated(&mut self) {
+        self.outdated = true;
     }
 
     /// True when a checkpoint should be written now.
@@ -85,8 +96,9 @@ impl Saver {
         if self.failed {
             return waited >= RETRY_AFTER;
         }
-        let learned = learner.examples() - self.last.as_ref().map_or(0, |last| last.examples);
-        learned >= self.settings.every_examples
+        let learned = learner.taken() - self.last.as_ref().map_or(0, |last| last.taken);
+        self.outdated
+            || learned >= self.settings.every_examples
             || waited >= Duration::from_secs(self.settings.every_seconds)
     }
 
@@ -100,6 +112,7 @@ impl Saver {
         journal: Waiter,
     ) {
         self.last_try = now;
+        self.outdated = false;
         let boundary = learner.positions().clone();
         let mut positions = boundary.clone();
         source.settle(&mut positions);
@@ -118,7 +131,7 @@ impl Saver {
             .name("skewd-checkpoint".to_owned())
             .spawn(move || {
                 // A checkpoint never stands after what the journal can tell.
-                if journal.wait_for(checkpoint.examples, JOURNAL_WITHIN) {
+                if journal.wait_for(checkpoint.taken, JOURNAL_WITHIN) {
                     write(&dir, checkpoint, boundary, keep)
                 } else {
                     Err("the journal up to it is not durable".to_owned())
@@ -163,8 +176,7 @@ impl Saver {
             Ok(Ok(saved)) => {
                 tracing::info!(name = %saved.name, examples = saved.examples, "checkpoint written");
                 telemetry::record_checkpoint(true);
-                self.kept
-                    .push_back((saved.examples, saved.positions.clone()));
+                self.kept.push_back((saved.taken, saved.positions.clone()));
                 while self.kept.len() > self.settings.keep {
                     self.kept.pop_front();
                 }
@@ -176,16 +188,16 @@ impl Saver {
             Ok(Err(reason)) => {
                 tracing::error!(%reason, "a checkpoint could not be written; the older ones stay, trying again");
                 telemetry::record_checkpoint(false);
-                self.failed = true;
+                (self.failed, self.outdated) = (true, true);
                 Ok(())
             }
             Err(_) => Err(Failure::internal("the checkpoint's thread died")),
         }
     }
 
-    /// Examples of the oldest checkpoint that is kept: the journal must begin there.
-    pub fn oldest_examples(&self) -> u64 {
-        self.kept.front().map_or(0, |(examples, _)| *examples)
+    /// Examples taken by the oldest checkpoint that is kept: the journal must begin there.
+    pub fn oldest_taken(&self) -> u64 {
+        self.kept.front().map_or(0, |(taken, _)| *taken)
     }
 
     /// The newest durable checkpoint.
@@ -208,6 +220,7 @@ fn write(
                 .unwrap_or_default(),
             digest: checkpoint.digest,
             examples: checkpoint.examples,
+            taken: checkpoint.taken,
             boundary,
             positions: checkpoint.positions,
         }),

@@ -27,6 +27,8 @@ pub struct Board {
     pub evaluation: EvaluationReport,
     /// What became of every record.
     pub counts: Counts,
+    /// True when the parameters have not moved for about a thousand batches.
+    pub stalled: bool,
     /// Progress of the schema's discovery, while it lasts.
     pub discovering: Option<Discovering>,
 }
@@ -96,6 +98,10 @@ pub struct Counts {
     pub unknown_fields: u64,
     /// Batches whose step was dropped because a loss or the gradient was not finite.
     pub nonfinite_steps: u64,
+    /// Examples that were left out of their batch, because no sound model gives them a finite loss and gradient.
+    pub quarantined: u64,
+    /// Times that the guard sent a ruined model back to an older one.
+    pub guard_rollbacks: u64,
 }
 
 /// How far the discovery of the schema is.

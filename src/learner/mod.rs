@@ -9,13 +9,19 @@ use std::sync::Arc;
 
 pub mod batcher;
 pub mod board;
+mod growth;
+pub mod guard;
 pub mod hardest;
 pub mod history;
+pub mod order;
 pub mod recorded;
+pub mod repeat;
+mod rescue;
 mod saved;
 pub mod settings;
 pub mod snapshot;
 mod step;
+mod views;
 
 pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint};
 pub use settings::{Mode, Optimizer, Schedule, Settings, Task};
@@ -29,10 +35,8 @@ use history::History;
 use saved::Tally;
 use step::Core;
 
-use crate::absgd::Normalizer;
-use crate::absgd::stats::{WeightReport, WeightStatistics};
-use crate::codec::{Reason, Schema};
-use crate::evaluate::{EvaluationReport, Live, most_probable};
+use crate::codec::Schema;
+use crate::evaluate::most_probable;
 use crate::example::{Arrival, Outcome, Positions};
 use crate::model;
 use crate::state;
@@ -65,6 +69,9 @@ pub enum Error {
         /// What the parser said.
         reason: String,
     },
+    /// The schema leaves something out that the model was made of.
+    #[error("the features cannot change like this: {0}")]
+    Growth(String),
     /// Examples came before the schema.
     #[error("an example arrived before its schema")]
     NoSchema,
@@ -78,6 +85,9 @@ pub struct Learner {
     previous: Batch,
     newcomers: Vec<Arc<str>>,
     frontier: Frontier,
+    /// Examples that rollbacks took back.
+    taken_back: u64,
+    epoch: u64,
     tally: Tally,
     settled: Tally,
     history: History,
@@ -95,6 +105,8 @@ impl Learner {
             previous: Batch::default(),
             newcomers: Vec::new(),
             frontier: Frontier::default(),
+            taken_back: 0,
+            epoch: 0,
             tally: Tally::default(),
             settled: Tally::default(),
             history: History::default(),
@@ -149,7 +161,8 @@ impl Learner {
 
     fn learn(&mut self) -> Result<StepReport, Error> {
         let core = self.core.as_mut().ok_or(Error::NoSchema)?;
-        let report = core.step(&self.batch, &self.newcomers)?;
+        let mut report = core.step(&self.batch, &self.newcomers)?;
+        report.taken = self.taken_back + report.examples;
         self.newcomers.clear();
         self.note_hardest();
         self.note_history(&report);
@@ -232,64 +245,6 @@ impl Learner {
         });
     }
 
-    /// The model as of the last step, to be served; `None` before anything was learned.
-    ///
-    /// # Errors
-    /// When the parameters cannot be read from their device.
-    pub fn snapshot(&self) -> Result<Option<Snapshot>, Error> {
-        let Some(core) = self.core.as_ref().filter(|core| core.step > 0) else {
-            return Ok(None);
-        };
-        Ok(Some(Snapshot {
-            model_version: core.step,
-            examples: core.examples,
-            trained_through: self.frontier.boundary().clone(),
-            schema: Arc::clone(&core.schema),
-            codec: Arc::clone(&self.task.codec),
-            classes: core.classes.clone(),
-            encoder: core.encoder.clone(),
-            frozen: core.engine.frozen()?,
-        }))
-    }
-
-    /// The statistics as of the last step. Before the schema is known they are empty, and `discovering` says
-    /// how far that is.
-    pub fn board(&mut self, discovering: Option<Discovering>) -> Board {
-        let evaluation = match &self.core {
-            Some(core) => core.evaluation(),
-            None => Live::new(&self.task.evaluation).report(&[]),
-        };
-        self.history.score_newest(evaluation.window.pr_auc_rare);
-        self.hardest.expire(self.examples());
-        Board {
-            step: self.steps(),
-            examples: self.examples(),
-            classes: self.classes().to_vec(),
-            weights: self.weight_report(),
-            history: self.history.points(),
-            hardest: self.hardest.list(),
-            evaluation,
-            counts: self.counts(),
-            discovering,
-        }
-    }
-
-    /// What became of every record seen so far.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        Counts {
-            accepted: self.core.as_ref().map_or(0, |core| core.examples),
-            unlabelled: self.tally.unlabelled,
-            rejected: Reason::ALL
-                .iter()
-                .map(|reason| (reason.as_str(), self.tally.rejected[*reason as usize]))
-                .filter(|(_, count)| *count > 0)
-                .collect(),
-            unknown_fields: self.tally.unknown_fields,
-            nonfinite_steps: self.core.as_ref().map_or(0, |core| core.nonfinite_steps),
-        }
-    }
-
     /// The last batch and how it was predicted and weighed.
     #[must_use]
     pub fn last(&self) -> Option<(&Batch, &LastBatch)> {
@@ -300,28 +255,6 @@ impl Learner {
     #[must_use]
     pub fn waiting_batch(&self) -> &Batch {
         &self.batch
-    }
-
-    /// Weight statistics as of the last step.
-    #[must_use]
-    pub fn weight_report(&self) -> WeightReport {
-        match &self.core {
-            Some(core) => core.weight_report(),
-            None => WeightStatistics::new().report(
-                self.task.learner.lambda,
-                self.task.learner.gamma,
-                Normalizer::new().log_s(),
-                &[],
-            ),
-        }
-    }
-
-    /// Norm of the last change of the parameters (learning rate times velocity); 0 before anything was learned.
-    #[must_use]
-    pub fn update_norm(&self) -> f64 {
-        self.core.as_ref().map_or(0.0, |core| {
-            core.task.learner.learning_rate * core.engine.velocity_norm()
-        })
     }
 
     /// Class names in class order, those of waiting examples included.
@@ -342,6 +275,27 @@ impl Learner {
     #[must_use]
     pub fn examples(&self) -> u64 {
         self.core.as_ref().map_or(0, |core| core.examples)
+    }
+
+    /// Examples learned so far, those included that rollbacks took back: the learner's place in the journal, which only
+    /// grows.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken_back + self.examples()
+    }
+
+    /// Times that an operator sent the model back to an older one.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// True when the parameters have not moved for about a thousand batches: see [`guard`].
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.core
+            .as_ref()
+            .is_some_and(|core| core.guard.is_stalled())
     }
 
     /// Steps committed so far.
@@ -376,24 +330,17 @@ impl Learner {
         self.task.learner = settings;
     }
 
+    /// Changes how records are read from here on; what the model is made of changes by [`Self::grow`].
+    pub fn set_codec(&mut self, codec: &Arc<crate::codec::Settings>) {
+        if let Some(core) = &mut self.core {
+            core.task.codec = Arc::clone(codec);
+        }
+        self.task.codec = Arc::clone(codec);
+    }
+
     /// Settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.task.learner
-    }
-}
-
-impl Core {
-    fn weight_report(&self) -> WeightReport {
-        self.statistics.report(
-            self.task.learner.lambda,
-            self.task.learner.gamma,
-            self.normalizer.log_s(),
-            &self.classes,
-        )
-    }
-
-    fn evaluation(&self) -> EvaluationReport {
-        self.live.report(&self.classes)
     }
 }

@@ -15,60 +15,66 @@ use crate::example::{Arrival, Positions, Record};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run(pub i32, pub i64, pub i64);
 
-/// One batch, or one change of settings.
+/// One batch, or something else that decides what the state becomes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Examples learned once the batch was.
+    /// Examples taken once the batch was learned ([`super::Learner::taken`]).
     #[serde(rename = "n")]
-    pub examples: u64,
+    pub taken: u64,
     /// The records since the batch before, in the order in which they were taken; bad and unlabelled ones too.
     #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<Run>,
     /// A mark of what the step did ([`mark`]): another mark for the same records means another state.
     #[serde(rename = "m", default, skip_serializing_if = "is_zero")]
     pub mark: u64,
-    /// Settings that changed after the batches before; such an entry has no records.
-    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<serde_json::Value>,
-    /// The schema was decided on so many held records, because an operator asked for it; such an entry has no records of
-    /// its own.
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    pub discover: Option<u64>,
+    /// What changed after the batches before; such an entry has no records of its own.
+    #[serde(flatten)]
+    pub change: Option<Change>,
+}
+
+/// What changes a state beside a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Change {
+    /// Settings, by dotted key.
+    #[serde(rename = "s")]
+    Settings(serde_json::Value),
+    /// The schema was decided on so many held records, because an operator asked for it.
+    #[serde(rename = "d")]
+    Discover(u64),
+    /// An older state took the place of the newest.
+    #[serde(rename = "b")]
+    Rollback(Target),
+}
+
+/// The state that a rollback goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The file that holds it.
+    pub name: String,
+    /// Its digest.
+    pub digest: String,
+    /// Examples that had been taken when it was written.
+    pub taken: u64,
+    /// Number of this rollback: [`super::Learner::epoch`] after it. A state of that epoch has it behind itself.
+    pub epoch: u64,
 }
 
 impl Entry {
-    /// A change of settings after so many examples.
+    /// A change after so many examples.
     #[must_use]
-    pub fn of_settings(examples: u64, settings: serde_json::Value) -> Self {
+    pub fn of_change(taken: u64, change: Change) -> Self {
         Self {
-            settings: Some(settings),
-            ..Self::at(examples)
-        }
-    }
-
-    /// A schema that was decided early, on so many held records.
-    #[must_use]
-    pub fn of_discovery(examples: u64, held: u64) -> Self {
-        Self {
-            discover: Some(held),
-            ..Self::at(examples)
-        }
-    }
-
-    fn at(examples: u64) -> Self {
-        Self {
-            examples,
+            taken,
             runs: Vec::new(),
             mark: 0,
-            settings: None,
-            discover: None,
+            change: Some(change),
         }
     }
 
     /// True for a batch.
     #[must_use]
     pub fn is_batch(&self) -> bool {
-        self.settings.is_none() && self.discover.is_none()
+        self.change.is_none()
     }
 }
 
@@ -107,12 +113,18 @@ impl Recorder {
         }
     }
 
+    /// Forgets the records since the last batch: they will be taken again.
+    pub fn forget(&mut self) {
+        self.runs.clear();
+    }
+
     /// The batch was learned: its entry.
     pub fn cut(&mut self, report: &StepReport) -> Entry {
         Entry {
+            taken: report.taken,
             runs: std::mem::take(&mut self.runs),
             mark: mark(report),
-            ..Entry::at(report.examples)
+            change: None,
         }
     }
 }
@@ -122,12 +134,8 @@ impl Recorder {
 pub enum Next {
     /// Take this record.
     Record(Record),
-    /// The batch of this entry ends here.
-    Cut(Entry),
-    /// The settings change here.
-    Settings(serde_json::Value),
-    /// The schema is decided once so many records are held.
-    Discover(u64),
+    /// The batch of this entry ends here, or its change comes here.
+    Entry(Entry),
     /// Records are missing: read on, then ask again.
     Starved,
     /// Every entry was repeated: from here on nothing is recorded.
@@ -187,14 +195,6 @@ impl Plan {
         let Some(entry) = self.entries.front() else {
             return self.rest();
         };
-        if let Some(change) = entry.settings.clone() {
-            self.entries.pop_front();
-            return Next::Settings(change);
-        }
-        if let Some(held) = entry.discover {
-            self.entries.pop_front();
-            return Next::Discover(held);
-        }
         while let Some(Run(partition, from, to)) = entry.runs.get(self.run).copied() {
             let Some(waiting) = self.early.get_mut(&partition) else {
                 return Next::Starved;
@@ -215,7 +215,7 @@ impl Plan {
             }
         }
         self.run = 0;
-        self.entries.pop_front().map_or(Next::Done, Next::Cut)
+        self.entries.pop_front().map_or(Next::Done, Next::Entry)
     }
 
     /// What was read beyond the last entry, partition by partition.
@@ -247,6 +247,9 @@ mod tests {
         StepReport {
             step: examples,
             examples,
+            taken: examples,
+            quarantined: Vec::new(),
+            went_back: false,
             batch: 1,
             loss: 0.5,
             verdict: Verdict::SkippedNonFinite,
@@ -293,7 +296,7 @@ mod tests {
         loop {
             match plan.advance() {
                 Next::Record(record) => taken.push((record.partition, record.offset)),
-                Next::Cut(entry) => cuts.push((taken.len(), entry.examples)),
+                Next::Entry(entry) => cuts.push((taken.len(), entry.taken)),
                 Next::Done => break,
                 other => panic!("{other:?}"),
             }
@@ -308,9 +311,10 @@ mod tests {
     #[test]
     fn what_the_state_holds_already_is_left_out() {
         let entry = Entry {
+            taken: 9,
             runs: vec![Run(0, 10, 20), Run(1, 5, 8)],
             mark: 1,
-            ..Entry::at(9)
+            change: None,
         };
         let mut positions = Positions::default();
         positions.advance(0, 17);
@@ -319,33 +323,53 @@ mod tests {
         plan.hold([record(0, 18), record(0, 19)]);
         assert_eq!(plan.advance(), Next::Record(record(0, 18)));
         assert_eq!(plan.advance(), Next::Record(record(0, 19)));
-        assert!(matches!(plan.advance(), Next::Cut(entry) if entry.examples == 9));
+        assert!(matches!(plan.advance(), Next::Entry(entry) if entry.taken == 9));
         assert_eq!(plan.advance(), Next::Done);
     }
 
     #[test]
     fn records_that_are_gone_from_the_end_of_a_run_do_not_stop_it() {
         let entry = Entry {
+            taken: 2,
             runs: vec![Run(0, 0, 5)],
             mark: 1,
-            ..Entry::at(2)
+            change: None,
         };
         let mut plan = Plan::new([entry].into(), &Positions::default());
         plan.hold([record(0, 1), record(0, 7)]);
         assert_eq!(plan.advance(), Next::Record(record(0, 1)));
-        assert!(matches!(plan.advance(), Next::Cut(_)));
+        assert!(matches!(plan.advance(), Next::Entry(_)));
         assert_eq!(plan.advance(), Next::Record(record(0, 7)));
     }
 
     #[test]
     fn an_entry_survives_its_text() {
         let entry = Entry {
+            taken: 3,
             runs: vec![Run(0, 1, 4)],
             mark: u64::MAX,
-            ..Entry::at(3)
+            change: None,
         };
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(text, r#"{"n":3,"r":[[0,1,4]],"m":18446744073709551615}"#);
         assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry);
+        for change in [
+            Change::Settings(serde_json::json!({ "learner.lambda": 2.0 })),
+            Change::Discover(7),
+            Change::Rollback(Target {
+                name: "checkpoint-0000000001.skewd".to_owned(),
+                digest: "d".to_owned(),
+                taken: 3,
+                epoch: 1,
+            }),
+        ] {
+            let entry = Entry::of_change(3, change);
+            let text = serde_json::to_string(&entry).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Entry>(&text).unwrap(),
+                entry,
+                "{text}"
+            );
+        }
     }
 }

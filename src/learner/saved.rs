@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::batcher::Frontier;
+use super::guard::Guard;
 use super::history::History;
 use super::step::Core;
 use super::{Error, Learner, Task};
@@ -13,6 +14,9 @@ use crate::evaluate::Live;
 use crate::example::Positions;
 use crate::model::Engine;
 use crate::state::State;
+
+/// Examples that rollbacks took back, and how often: the machine's history, not the model's.
+const TAKEN_BACK: &str = "display.taken_back";
 
 /// Counts of records that taught nothing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +51,7 @@ impl Learner {
         core.normalizer = Normalizer::load(state)?;
         core.statistics = WeightStatistics::load(state)?;
         core.live = Live::load(&task.evaluation, state)?;
+        core.guard = Guard::load(state);
         core.classes = classes;
         core.examples = counters[0];
         core.step = counters[1];
@@ -57,6 +62,9 @@ impl Learner {
         learner.settled = Tally::load(state);
         learner.tally = learner.settled;
         learner.history = History::load(state).unwrap_or_default();
+        if let Ok([taken_back, epoch]) = state.u64(TAKEN_BACK) {
+            (learner.taken_back, learner.epoch) = (*taken_back, *epoch);
+        }
         Ok(learner)
     }
 
@@ -80,6 +88,8 @@ impl Learner {
         core.normalizer.save(&mut state);
         core.statistics.save(&mut state);
         core.live.save(&mut state);
+        core.guard.save(&mut state);
+        state.put_u64(TAKEN_BACK, vec![self.taken_back, self.epoch]);
         self.settled.save(&mut state);
         self.history.save(&mut state);
         Ok(Some(state))
@@ -119,6 +129,6 @@ fn parse<T: serde::de::DeserializeOwned>(state: &State, name: &'static str) -> R
 }
 
 /// A text of the state. The types written here (names and kinds) always have a JSON form.
-fn to_json(value: &impl serde::Serialize) -> String {
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

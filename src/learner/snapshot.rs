@@ -11,8 +11,12 @@ use crate::model::Frozen;
 pub struct Snapshot {
     /// The step that made this model.
     pub model_version: u64,
+    /// Times that the model was sent back to an older one: only then may a version be smaller than an earlier one.
+    pub epoch: u64,
     /// Examples learned by then.
     pub examples: u64,
+    /// Examples taken by then: the model's place in the journal.
+    pub taken: u64,
     /// Next offsets: the model has learned everything before them.
     pub trained_through: Positions,
     /// The features.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::batcher::Batch;
+use super::guard::Guard;
+use super::rescue::Rescue;
 use super::settings::Task;
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, clip_scale};
@@ -32,12 +34,18 @@ pub struct StepReport {
     pub step: u64,
     /// Examples so far, this batch included.
     pub examples: u64,
+    /// Examples so far, those included that a rollback took back: see [`super::Learner::taken`].
+    pub taken: u64,
     /// Examples of this batch.
     pub batch: usize,
     /// Mean loss of this batch, before it was learned.
     pub loss: f64,
     /// What became of it.
     pub verdict: Verdict,
+    /// Places in the batch of examples that were left out, because no sound model gives them a finite loss and gradient.
+    pub quarantined: Vec<usize>,
+    /// True when the model went back to an older one: see [`super::guard`].
+    pub went_back: bool,
 }
 
 /// What the last batch looked like, before and while it was learned. Arrays are reused.
@@ -66,10 +74,11 @@ pub struct Core {
     pub(super) step: u64,
     pub(super) examples: u64,
     pub(super) nonfinite_steps: u64,
+    pub(super) guard: Guard,
     pub(super) last: LastBatch,
-    inputs: Vec<f32>,
-    probabilities: Vec<f32>,
-    losses: Vec<f64>,
+    pub(super) inputs: Vec<f32>,
+    pub(super) probabilities: Vec<f32>,
+    pub(super) losses: Vec<f64>,
     coefficients: Vec<f32>,
     seed_gradient: Vec<f32>,
 }
@@ -95,6 +104,7 @@ impl Core {
             step: 0,
             examples: 0,
             nonfinite_steps: 0,
+            guard: Guard::default(),
             last: LastBatch::default(),
             inputs: Vec::new(),
             probabilities: Vec::new(),
@@ -136,19 +146,36 @@ impl Core {
                 &mut self.losses,
             );
         }
-        let verdict = self.learn(batch)?;
+        let Rescue {
+            verdict,
+            quarantined,
+            went_back,
+        } = match self.learn(&batch.classes, &batch.importance)? {
+            Verdict::SkippedNonFinite => self.rescue(batch)?,
+            verdict => Rescue {
+                verdict,
+                quarantined: Vec::new(),
+                went_back: false,
+            },
+        };
         self.examples += batch.len() as u64;
         match verdict {
             Verdict::Applied { .. } => self.step += 1,
             Verdict::SkippedNonFinite => self.nonfinite_steps += 1,
         }
-        self.encoder.observe(self.rows(batch));
+        let rows = self.rows(batch).enumerate();
+        self.encoder
+            .observe(rows.filter_map(|(at, row)| (!quarantined.contains(&at)).then_some(row)));
+        self.guard.batch_over(&self.engine)?;
         Ok(StepReport {
             step: self.step,
             examples: self.examples,
+            taken: self.examples,
             batch: batch.len(),
             loss,
             verdict,
+            quarantined,
+            went_back,
         })
     }
 
@@ -185,7 +212,11 @@ impl Core {
     }
 
     /// Losses -> weights -> weighted gradient -> clip -> momentum. Equation 7 of the paper is in `absgd`.
-    fn learn(&mut self, batch: &Batch) -> Result<Verdict, model::Error> {
+    pub(super) fn learn(
+        &mut self,
+        classes: &[u32],
+        importance: &[f32],
+    ) -> Result<Verdict, model::Error> {
         if !self.losses.iter().all(|loss| loss.is_finite()) {
             return Ok(Verdict::SkippedNonFinite);
         }
@@ -194,25 +225,25 @@ impl Core {
             .normalizer
             .propose(&settings, &self.losses, &mut self.last.weights);
 
-        let share = 1.0 / batch.len() as f64;
+        let share = 1.0 / classes.len() as f64;
         self.coefficients.clear();
         self.coefficients.extend(
             self.last
                 .weights
                 .iter()
-                .zip(&batch.importance)
+                .zip(importance)
                 .map(|(weight, importance)| (weight * f64::from(*importance) * share) as f32),
         );
         loss::seed_gradient(
             &self.probabilities,
             self.classes.len(),
-            &batch.classes,
+            classes,
             &self.coefficients,
             &mut self.seed_gradient,
         );
-        let norm_squared = self
-            .engine
-            .backward(&self.inputs, batch.len(), &self.seed_gradient)?;
+        let norm_squared =
+            self.engine
+                .backward(&self.inputs, classes.len(), &self.seed_gradient)?;
         if !norm_squared.is_finite() {
             self.last.weights.clear();
             return Ok(Verdict::SkippedNonFinite);
@@ -220,14 +251,12 @@ impl Core {
         let gradient_norm = norm_squared.sqrt();
         let scale = clip_scale(gradient_norm, self.task.learner.clip_norm);
 
-        self.engine.apply(&self.task.learner.update_rule(), scale)?;
+        let mut rule = self.task.learner.update_rule();
+        rule.learning_rate *= self.guard.rate();
+        self.engine.apply(&rule, scale)?;
         self.normalizer = proposal.next;
-        self.statistics.observe(
-            &self.losses,
-            &self.last.weights,
-            &batch.classes,
-            proposal.clipped,
-        );
+        self.statistics
+            .observe(&self.losses, &self.last.weights, classes, proposal.clipped);
         Ok(Verdict::Applied {
             gradient_norm,
             clipped: proposal.clipped,
@@ -235,7 +264,7 @@ impl Core {
     }
 
     /// A class joins: the model, the statistics and the metrics each get a place for it.
-    fn join(&mut self, class: Arc<str>) -> Result<(), model::Error> {
+    pub(super) fn join(&mut self, class: Arc<str>) -> Result<(), model::Error> {
         self.engine.add_class()?;
         self.classes.push(class);
         self.statistics.add_class();

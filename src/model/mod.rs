@@ -31,6 +31,7 @@ pub use settings::{Kind, Settings};
 use autograd::Autograd;
 use candle_core::Device;
 use fused::Fused;
+pub use plan::remap_inputs;
 use plan::{Dense, Plan};
 
 use crate::absgd::{UpdateRule, norm_squared};

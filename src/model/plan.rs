@@ -2,7 +2,7 @@
 
 use super::init;
 use super::{Error, Kind, ParameterView, Settings};
-use crate::state::{self, State};
+use crate::state::{self, Blob, State};
 
 /// Shape and seed of a model.
 #[derive(Debug, Clone)]
@@ -77,6 +77,29 @@ impl Plan {
         layers
             .map(|(index, (&outputs, &inputs))| Dense::load(index, inputs, outputs, state))
             .collect()
+    }
+}
+
+/// Gives the first layer of a saved model other inputs: input `i` is what `from[i]` was, or a new one, whose weights begin
+/// at zero, so that no prediction changes before it is learned. Copies of a model under any prefix change too.
+pub fn remap_inputs(state: &mut State, inputs: usize, from: &[Option<usize>]) {
+    let first = |name: &str| {
+        ["param", "momentum"]
+            .iter()
+            .any(|kind| name.ends_with(&format!("model.{kind}.000.weight")))
+    };
+    for (name, blob) in &mut state.blobs {
+        let Blob::F32 { shape, values } = blob else {
+            continue;
+        };
+        if !first(name) || shape.len() != 2 || shape[1] != inputs {
+            continue;
+        }
+        *values = values
+            .chunks_exact(inputs)
+            .flat_map(|row| from.iter().map(|old| old.map_or(0.0, |old| row[old])))
+            .collect();
+        shape[1] = from.len();
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::guard::Gate;
 use super::problem::{Code, Problem};
-use super::{Command, CommandError, Reply};
+use super::{Command, CommandError, Reply, RollbackTo};
 
 pub async fn settings(State(gate): State<Arc<Gate>>, body: Bytes) -> Result<Json<Value>, Problem> {
     let changes: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
@@ -41,6 +41,23 @@ pub async fn resume(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Proble
 
 pub async fn checkpoint(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Problem> {
     order(&gate, "checkpoint", Command::Checkpoint).await
+}
+
+pub async fn rollback(State(gate): State<Arc<Gate>>, body: Bytes) -> Result<Json<Value>, Problem> {
+    let to: RollbackTo = if body.trim_ascii().is_empty() {
+        RollbackTo::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            Problem::new(
+                Code::InvalidJson,
+                format!(
+                    "{error}: expected nothing (the checkpoint before), or an object with one of checkpoint, examples and \
+                     step, as in {{\"checkpoint\": \"checkpoint-0000000007.skewd\"}}"
+                ),
+            )
+        })?
+    };
+    order(&gate, "rollback", |reply| Command::Rollback(to, reply)).await
 }
 
 pub async fn discover(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Problem> {

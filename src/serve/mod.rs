@@ -83,6 +83,8 @@ pub struct App {
 pub trait Model: Send + Sync {
     /// The step that made it.
     fn version(&self) -> u64;
+    /// Times that an operator sent the model back: only then may a version be smaller than an earlier one.
+    fn epoch(&self) -> u64;
     /// Examples learned by then.
     fn examples(&self) -> u64;
     /// It has learned everything before these offsets.
@@ -177,8 +179,22 @@ pub enum Command {
     Checkpoint(Reply),
     /// End the discovery of the schema with what has been seen.
     Discover(Reply),
+    /// Go back to an older model: the one of a named checkpoint, or of the one before.
+    Rollback(RollbackTo, Reply),
     /// Change settings: a JSON object of keys, dotted or nested.
     Settings(serde_json::Value, Reply),
+}
+
+/// Which checkpoint a rollback goes back to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackTo {
+    /// Its name, as `skewd checkpoint ls` shows it.
+    pub checkpoint: Option<String>,
+    /// The newest that had learned no more examples than these.
+    pub examples: Option<u64>,
+    /// The newest of this step or an earlier one.
+    pub step: Option<u64>,
 }
 
 /// Why a command was not carried out. The message goes to the client: no paths, no values of secrets.

@@ -46,6 +46,7 @@ const INFER: &[Code] = &[
     ModelNotReady,
 ];
 const ORDER: &[Code] = &[Conflict, Unavailable];
+const ROLLBACK: &[Code] = &[InvalidJson, Conflict, Unavailable];
 const CHANGE: &[Code] = &[
     InvalidJson,
     EmptyRequest,
@@ -258,6 +259,13 @@ pub const OPERATIONS: &[Operation] = &[
         "Anything",
         ORDER,
     ),
+    operation(
+        "POST",
+        "/v1/rollback",
+        "Go back to the model of an older checkpoint; the stream goes on where it is",
+        "Anything",
+        ROLLBACK,
+    ),
     operation("PATCH", "/settings", "As /v1/settings", "Anything", CHANGE),
     operation("POST", "/pause", "As /v1/pause", "Anything", ORDER),
     operation("POST", "/resume", "As /v1/resume", "Anything", ORDER),
@@ -268,5 +276,6 @@ pub const OPERATIONS: &[Operation] = &[
         "Anything",
         ORDER,
     ),
+    operation("POST", "/rollback", "As /v1/rollback", "Anything", ROLLBACK),
     operation("POST", "/discover", "As /v1/discover", "Anything", ORDER),
 ];

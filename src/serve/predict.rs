@@ -162,6 +162,7 @@ fn answer(model: &dyn Model, body: &[u8]) -> Result<String, Problem> {
     let rows = rows(model, ask.rows.iter().map(|raw| raw.get()), "rows")?;
     let answer = Answer {
         model_version: model.version(),
+        model_epoch: model.epoch(),
         trained_through: model.trained_through(),
         predictions: Named {
             classes: model.classes(),
@@ -230,6 +231,7 @@ pub fn checked(model: &dyn Model, rows: &[Box<[f32]>]) -> Result<Vec<Prediction>
 #[derive(Serialize)]
 struct Answer<'a> {
     model_version: u64,
+    model_epoch: u64,
     trained_through: &'a Positions,
     predictions: Named<'a>,
 }

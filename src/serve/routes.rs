@@ -85,6 +85,7 @@ enum Endpoint {
     Pause,
     Resume,
     Checkpoint,
+    Rollback,
     Discover,
 }
 
@@ -193,11 +194,13 @@ pub const ROUTES: &[Route] = &[
         Read,
         E::Checkpoint,
     ),
+    route("POST", "/v1/rollback", On::Admin, Admin, Read, E::Rollback),
     route("POST", "/v1/discover", On::Admin, Admin, Read, E::Discover),
     route("PATCH", "/settings", On::Admin, Admin, Json, E::Settings),
     route("POST", "/pause", On::Admin, Admin, Read, E::Pause),
     route("POST", "/resume", On::Admin, Admin, Read, E::Resume),
     route("POST", "/checkpoint", On::Admin, Admin, Read, E::Checkpoint),
+    route("POST", "/rollback", On::Admin, Admin, Read, E::Rollback),
     route("POST", "/discover", On::Admin, Admin, Read, E::Discover),
 ];
 
@@ -290,6 +293,7 @@ fn handler(endpoint: Endpoint) -> MethodRouter<Arc<Gate>> {
         E::Pause => post(orders::pause),
         E::Resume => post(orders::resume),
         E::Checkpoint => post(orders::checkpoint),
+        E::Rollback => post(orders::rollback),
         E::Discover => post(orders::discover),
     }
 }

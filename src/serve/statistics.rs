@@ -191,6 +191,7 @@ pub async fn learners(State(gate): State<Arc<Gate>>) -> Json<Value> {
 pub struct ModelAnswer {
     ready: bool,
     version: u64,
+    epoch: u64,
     examples: u64,
     schema: Option<SchemaAnswer>,
     classes: Vec<String>,
@@ -206,6 +207,7 @@ pub struct ModelAnswer {
     paused: bool,
     discovering: Option<Discovering>,
     counts: Value,
+    stalled: bool,
 }
 
 #[derive(Serialize)]
@@ -227,6 +229,7 @@ pub async fn model(State(gate): State<Arc<Gate>>) -> Json<ModelAnswer> {
     Json(ModelAnswer {
         ready: model.is_some() && !*app.draining.borrow(),
         version: model.as_ref().map_or(0, |model| model.version()),
+        epoch: model.as_ref().map_or(0, |model| model.epoch()),
         examples: model.as_ref().map_or(0, |model| model.examples()),
         schema: model.as_ref().map(|model| SchemaAnswer {
             features: model.features().into_iter().map(feature).collect(),
@@ -250,6 +253,7 @@ pub async fn model(State(gate): State<Arc<Gate>>) -> Json<ModelAnswer> {
         counts: board
             .as_ref()
             .map_or(Value::Null, |board| json!(board.counts)),
+        stalled: board.as_ref().is_some_and(|board| board.stalled),
     })
 }
 

@@ -1,10 +1,10 @@
 //! Reading a journal back, as far as it is whole.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::{ENTRY_BYTES_MAX, HASH_BYTES, HEAD_BYTES, Hash, MAGIC, VERSION, chain, files};
+use crate::checkpoint::disk::{Disk, Os};
 use crate::learner::recorded::Entry;
 
 /// How a file ends.
@@ -20,8 +20,28 @@ pub enum Tail {
 pub(super) struct Contents {
     pub entries: Vec<Entry>,
     pub tail: Tail,
-    /// Hash of the last whole entry.
-    pub hash: Hash,
+    /// The hash before the first entry.
+    first: Hash,
+    /// Of each entry: its hash, and where it ends.
+    marks: Vec<(Hash, usize)>,
+}
+
+impl Contents {
+    /// The hash after so many entries.
+    pub fn hash_after(&self, entries: usize) -> Hash {
+        match entries {
+            0 => self.first,
+            entries => self.marks[entries - 1].0,
+        }
+    }
+
+    /// Where so many entries end.
+    pub fn end_of(&self, entries: usize) -> u64 {
+        match entries {
+            0 => HEAD_BYTES as u64,
+            entries => self.marks[entries - 1].1 as u64,
+        }
+    }
 }
 
 /// Reads one file as far as it is whole.
@@ -29,11 +49,11 @@ pub(super) struct Contents {
 /// # Errors
 /// When it cannot be read, is no journal, or was written by a newer skewd.
 pub fn read(path: &Path) -> io::Result<(Vec<Entry>, Tail)> {
-    contents(path).map(|contents| (contents.entries, contents.tail))
+    contents(&Os, path).map(|contents| (contents.entries, contents.tail))
 }
 
-pub(super) fn contents(path: &Path) -> io::Result<Contents> {
-    let bytes = fs::read(path)?;
+pub(super) fn contents(disk: &dyn Disk, path: &Path) -> io::Result<Contents> {
+    let bytes = disk.read(path)?;
     let bad = |what: String| {
         io::Error::new(
             io::ErrorKind::InvalidData,
@@ -45,7 +65,8 @@ pub(super) fn contents(path: &Path) -> io::Result<Contents> {
         return Ok(Contents {
             entries: Vec::new(),
             tail: Tail::Torn(0),
-            hash: Hash::default(),
+            first: Hash::default(),
+            marks: Vec::new(),
         });
     }
     if &bytes[..MAGIC.len()] != MAGIC {
@@ -61,10 +82,11 @@ pub(super) fn contents(path: &Path) -> io::Result<Contents> {
     }
     let mut hash = Hash::default();
     hash.copy_from_slice(&bytes[HEAD_BYTES - HASH_BYTES..HEAD_BYTES]);
-    let mut entries = Vec::new();
+    let (first, mut entries, mut marks) = (hash, Vec::new(), Vec::new());
     let mut at = HEAD_BYTES;
     while let Some((entry, next, end)) = entry_at(&bytes, at, &hash) {
         entries.push(entry);
+        marks.push((next, end));
         hash = next;
         at = end;
     }
@@ -76,7 +98,8 @@ pub(super) fn contents(path: &Path) -> io::Result<Contents> {
     Ok(Contents {
         entries,
         tail,
-        hash,
+        first,
+        marks,
     })
 }
 
@@ -97,45 +120,51 @@ fn entry_at(bytes: &[u8], at: usize, before: &Hash) -> Option<(Entry, Hash, usiz
     Some((serde_json::from_slice(json).ok()?, hash, end))
 }
 
-/// Every entry after `examples`, over all files in their order, up to the first that is not whole.
+/// Every entry after `taken` examples, over all files in their order, up to the first that is not whole.
 ///
 /// # Errors
 /// When a file cannot be read, or entries are missing between two files.
-pub fn read_all(dir: &Path, examples: u64) -> io::Result<Vec<Entry>> {
-    let files = files(dir)?;
+pub fn read_all(dir: &Path, taken: u64) -> io::Result<Vec<Entry>> {
+    read_all_on(&Os, dir, taken)
+}
+
+/// [`read_all`] from any file system.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read_all_on(disk: &dyn Disk, dir: &Path, taken: u64) -> io::Result<Vec<Entry>> {
+    let files = files(disk, dir)?;
     let mut entries: Vec<Entry> = Vec::new();
     let mut connects = false;
     for (index, (first, path)) in files.iter().enumerate() {
         // The next file tells whether anything in this one is wanted.
-        if files
-            .get(index + 1)
-            .is_some_and(|(next, _)| *next <= examples)
-        {
+        if files.get(index + 1).is_some_and(|(next, _)| *next <= taken) {
             continue;
         }
         if let Some(last) = entries.last()
-            && last.examples != *first
+            && last.taken != *first
         {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
                     "{} begins after {first} examples, but the entries before it end at {}",
                     path.display(),
-                    last.examples
+                    last.taken
                 ),
             ));
         }
-        let (more, _) = read(path)?;
-        connects |= *first == examples || more.iter().any(|entry| entry.examples == examples);
-        entries.extend(more.into_iter().filter(|entry| {
-            entry.examples > examples || (!entry.is_batch() && entry.examples >= examples)
-        }));
+        let more = contents(disk, path)?.entries;
+        connects |= *first == taken || more.iter().any(|entry| entry.taken == taken);
+        entries
+            .extend(more.into_iter().filter(|entry| {
+                entry.taken > taken || (!entry.is_batch() && entry.taken >= taken)
+            }));
     }
     if !entries.is_empty() && !connects {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
-                "the journal in {} does not go on from {examples} examples: the entries in between are missing",
+                "the journal in {} does not go on from {taken} examples: the entries in between are missing",
                 dir.display()
             ),
         ));

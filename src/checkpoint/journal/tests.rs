@@ -9,10 +9,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn batch(examples: u64) -> Entry {
     let end = examples as i64;
     Entry {
+        taken: examples,
         runs: vec![Run(0, end - 10, end)],
         mark: examples * 31,
-        settings: None,
-        ..Entry::of_settings(examples, serde_json::Value::Null)
+        change: None,
     }
 }
 
@@ -27,7 +27,7 @@ fn write(dir: &Path, after: u64, batches: std::ops::RangeInclusive<u64>) {
 }
 
 fn examples(entries: &[Entry]) -> Vec<u64> {
-    entries.iter().map(|entry| entry.examples).collect()
+    entries.iter().map(|entry| entry.taken).collect()
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn old_files_go_when_all_are_too_large_and_nothing_needs_them() {
     assert!(journal.waiter().wait_for(300, PATIENCE));
     drop(journal);
     let kept = read_all(dir.path(), 150).unwrap();
-    assert_eq!(kept.first().unwrap().examples, 160);
+    assert_eq!(kept.first().unwrap().taken, 160);
     assert!(
         read_all(dir.path(), 0).is_err(),
         "the oldest files are still there"

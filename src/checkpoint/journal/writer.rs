@@ -1,31 +1,21 @@
 //! Writing a journal: entries queue up, one thread appends and syncs all that wait.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::reader::{Tail, contents};
-use super::{HEAD_BYTES, Hash, MAGIC, VERSION, chain, files, path_of};
-use crate::crash;
+use super::appender::{Appender, Order};
+use crate::checkpoint::disk::Os;
 use crate::learner::recorded::Entry;
 
 /// Entries are synced together, at most this often: nothing that is served is older.
 const SYNC_EVERY: Duration = Duration::from_millis(5);
 /// After a failed write it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-enum Order {
-    Entry(Entry),
-    /// Begin a new file, and remove the files that hold nothing after so many examples.
-    Turn {
-        keep_from: u64,
-    },
-}
 
 #[derive(Default)]
 struct Progress {
@@ -44,16 +34,15 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir` (made if needed) to go on after `examples`. Entries beyond are forgotten: the caller has
+    /// Opens the journal in `dir` (made if needed) to go on after `taken` examples. Entries beyond are forgotten: the caller has
     /// repeated what it wanted of them. `max_bytes` bounds all files together, the newest excepted.
     ///
     /// # Errors
     /// When the folder or its files cannot be read or written.
-    pub fn open(dir: &Path, examples: u64, max_bytes: u64) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let appender = Appender::open(dir, examples, max_bytes)?;
+    pub fn open(dir: &Path, taken: u64, max_bytes: u64) -> io::Result<Self> {
+        let appender = Appender::open(Box::new(Os), dir, taken, max_bytes)?;
         let progress = Arc::new(Progress::default());
-        progress.durable.store(examples, Ordering::Release);
+        progress.durable.store(taken, Ordering::Release);
         let (orders, queue) = channel();
         let shared = Arc::clone(&progress);
         let thread = std::thread::Builder::new()
@@ -130,9 +119,9 @@ impl Drop for Journal {
 pub struct Waiter(Arc<Progress>);
 
 impl Waiter {
-    /// Waits until everything up to `examples` is durable; false when that took longer than `patience`.
+    /// Waits until everything up to `taken` examples is durable; false when that took longer than `patience`.
     #[must_use]
-    pub fn wait_for(&self, examples: u64, patience: Duration) -> bool {
+    pub fn wait_for(&self, taken: u64, patience: Duration) -> bool {
         let trouble = self
             .0
             .trouble
@@ -142,11 +131,11 @@ impl Waiter {
             .0
             .moved
             .wait_timeout_while(trouble, patience, |_| {
-                self.0.durable.load(Ordering::Acquire) < examples
+                self.0.durable.load(Ordering::Acquire) < taken
                     && !self.0.broken.load(Ordering::Acquire)
             })
             .unwrap_or_else(PoisonError::into_inner);
-        !timeout.timed_out() && self.0.durable.load(Ordering::Acquire) >= examples
+        !timeout.timed_out() && self.0.durable.load(Ordering::Acquire) >= taken
     }
 }
 
@@ -188,7 +177,7 @@ fn append_all(mut appender: Appender, queue: &Receiver<Order>, progress: &Progre
             }
             std::thread::sleep(RETRY_AFTER);
         }
-        progress.durable.store(appender.examples, Ordering::Release);
+        progress.durable.store(appender.taken(), Ordering::Release);
         progress.tell(None);
     }
 }
@@ -203,162 +192,4 @@ impl Progress {
         drop(told);
         self.moved.notify_all();
     }
-}
-
-/// The file at the end of the journal.
-struct Appender {
-    dir: PathBuf,
-    max_bytes: u64,
-    file: File,
-    /// Length of the whole entries; what lies beyond is cut off before the next write.
-    length: u64,
-    hash: Hash,
-    /// Examples after the last entry.
-    examples: u64,
-}
-
-impl Appender {
-    fn open(dir: &Path, examples: u64, max_bytes: u64) -> io::Result<Self> {
-        let mut hash = Hash::default();
-        for (first, path) in files(dir)? {
-            if first > examples {
-                // A future that nobody has seen: its batches were not served.
-                fs::remove_file(&path)?;
-                continue;
-            }
-            let found = contents(&path)?;
-            let known = found
-                .entries
-                .partition_point(|entry| entry.examples <= examples);
-            if known < found.entries.len() || found.tail != Tail::Whole {
-                cut(&path, &found.entries[..known])?;
-            }
-            // A file whose head was not written whole has gone.
-            if path.exists() {
-                hash = contents(&path)?.hash;
-            }
-        }
-        Self::begin(dir, examples, max_bytes, hash)
-    }
-
-    /// A new file at the end.
-    fn begin(dir: &Path, examples: u64, max_bytes: u64, hash: Hash) -> io::Result<Self> {
-        let path = path_of(dir, examples);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
-        // A file of the same beginning holds changes of settings at most: they stay.
-        let mut length = file.metadata()?.len();
-        if length < HEAD_BYTES as u64 {
-            file.set_len(0)?;
-            file.write_all(&head(examples, &hash))?;
-            length = HEAD_BYTES as u64;
-        }
-        file.sync_all()?;
-        File::open(dir)?.sync_all()?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            max_bytes,
-            file,
-            length,
-            hash,
-            examples,
-        })
-    }
-
-    /// Carries out all orders, or as many as possible: those that were are removed.
-    fn carry_out(&mut self, orders: &mut Vec<Order>) -> io::Result<()> {
-        while !orders.is_empty() {
-            let entries = orders
-                .iter()
-                .take_while(|order| matches!(order, Order::Entry(_)))
-                .count();
-            if entries > 0 {
-                self.append(&orders[..entries])?;
-                orders.drain(..entries);
-            } else if let Some(Order::Turn { keep_from }) = orders.first() {
-                let keep_from = *keep_from;
-                self.turn(keep_from)?;
-                orders.remove(0);
-            }
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, orders: &[Order]) -> io::Result<()> {
-        use std::io::Seek as _;
-        let (mut bytes, mut hash, mut examples) = (Vec::new(), self.hash, self.examples);
-        for order in orders {
-            if let Order::Entry(entry) = order {
-                let json = serde_json::to_vec(entry).map_err(io::Error::other)?;
-                hash = chain(&hash, &json);
-                bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
-                bytes.extend_from_slice(&json);
-                bytes.extend_from_slice(&hash);
-                examples = entry.examples;
-            }
-        }
-        self.file.set_len(self.length)?;
-        self.file.seek(io::SeekFrom::Start(self.length))?;
-        self.file.write_all(&bytes)?;
-        crash::point("journal.before_sync");
-        self.file.sync_data()?;
-        crash::point("journal.after_sync");
-        (self.hash, self.examples) = (hash, examples);
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn turn(&mut self, keep_from: u64) -> io::Result<()> {
-        if self.length > HEAD_BYTES as u64 {
-            *self = Self::begin(&self.dir, self.examples, self.max_bytes, self.hash)?;
-        }
-        let files = files(&self.dir)?;
-        let mut bytes = 0;
-        let sizes: Vec<u64> = files
-            .iter()
-            .map(|(_, path)| fs::metadata(path).map(|found| found.len()))
-            .collect::<io::Result<_>>()?;
-        let mut surplus = 0;
-        for (index, size) in sizes.iter().enumerate().rev() {
-            bytes += size;
-            if bytes > self.max_bytes {
-                surplus = index + 1;
-                break;
-            }
-        }
-        for index in 0..surplus.min(files.len() - 1) {
-            // A file may go when the next one begins at or before what must stay.
-            if files[index + 1].0 <= keep_from {
-                fs::remove_file(&files[index].1)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn head(examples: u64, hash: &Hash) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&examples.to_le_bytes());
-    bytes.extend_from_slice(hash);
-    bytes
-}
-
-/// Shortens a file to its first entries.
-fn cut(path: &Path, entries: &[Entry]) -> io::Result<()> {
-    let mut length = HEAD_BYTES as u64;
-    for entry in entries {
-        let json = serde_json::to_vec(entry).map_err(io::Error::other)?;
-        length += (4 + json.len() + super::HASH_BYTES) as u64;
-    }
-    let file = OpenOptions::new().write(true).open(path)?;
-    if file.metadata()?.len() < HEAD_BYTES as u64 {
-        return fs::remove_file(path);
-    }
-    file.set_len(length)?;
-    file.sync_all()
 }

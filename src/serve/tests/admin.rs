@@ -29,7 +29,13 @@ async fn orders_need_the_admin_token() {
         token: Some("reader-token"),
         ..Plan::default()
     });
-    for path in ["/v1/pause", "/v1/resume", "/v1/checkpoint", "/v1/discover"] {
+    for path in [
+        "/v1/pause",
+        "/v1/resume",
+        "/v1/checkpoint",
+        "/v1/rollback",
+        "/v1/discover",
+    ] {
         house
             .order("POST", path, "", "")
             .await
@@ -127,6 +133,7 @@ async fn each_path_is_its_command() {
         ("/v1/resume", "Resume"),
         ("/v1/checkpoint", "Checkpoint"),
         ("/v1/discover", "Discover"),
+        ("/v1/rollback", "Rollback"),
         ("/pause", "Pause"),
     ] {
         let mut house = House::new();
@@ -137,6 +144,7 @@ async fn each_path_is_its_command() {
                 Command::Resume(reply) => ("Resume", reply),
                 Command::Checkpoint(reply) => ("Checkpoint", reply),
                 Command::Discover(reply) => ("Discover", reply),
+                Command::Rollback(_, reply) => ("Rollback", reply),
                 Command::Settings(_, reply) => ("Settings", reply),
             };
             assert_eq!(name, expected);
@@ -148,6 +156,47 @@ async fn each_path_is_its_command() {
         );
         learner.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_rollback_says_where_to_or_nothing() {
+    for (body, expected) in [
+        ("", RollbackTo::default()),
+        (
+            r#"{"checkpoint": "checkpoint-0000000007.skewd"}"#,
+            RollbackTo {
+                checkpoint: Some("checkpoint-0000000007.skewd".to_owned()),
+                ..RollbackTo::default()
+            },
+        ),
+        (
+            r#"{"examples": 640}"#,
+            RollbackTo {
+                examples: Some(640),
+                ..RollbackTo::default()
+            },
+        ),
+    ] {
+        let mut house = House::new();
+        let commands = std::mem::replace(&mut house.commands, mpsc::channel(1).1);
+        let learner = obey(commands, move |command| match command {
+            Command::Rollback(to, reply) => {
+                assert_eq!(to, expected);
+                reply.send(Ok(Value::Null)).unwrap();
+            }
+            other => panic!("{other:?}"),
+        });
+        let answer = house
+            .order("POST", "/v1/rollback", "admin-token", body)
+            .await;
+        assert_eq!(answer.status, 200, "{body}");
+        learner.await.unwrap();
+    }
+    let house = House::new();
+    house
+        .order("POST", "/v1/rollback", "admin-token", r#"{"stepp": 3}"#)
+        .await
+        .problem(400, "invalid_json");
 }
 
 #[tokio::test]

@@ -66,6 +66,10 @@ impl Model for Fake {
         self.version
     }
 
+    fn epoch(&self) -> u64 {
+        1
+    }
+
     fn examples(&self) -> u64 {
         self.version * 32
     }
@@ -384,6 +388,7 @@ fn board_of(steps: u64) -> Board {
             accepted: steps * 32,
             ..Counts::default()
         },
+        stalled: false,
         discovering: None,
     }
 }

@@ -1,0 +1,64 @@
+//! What becomes of a learner when it goes back, or when its schema grows: everything else that it knows stays.
+
+use std::sync::Arc;
+
+use super::saved::to_json;
+use super::{Error, Learner};
+use crate::codec::Schema;
+use crate::model::remap_inputs;
+use crate::state::State;
+
+impl Learner {
+    /// Takes an older state for the newest. The stream goes on where it is: examples that were learned since are not
+    /// learned again, and those that wait for a batch are forgotten here, so the caller gives them again.
+    ///
+    /// # Errors
+    /// When the state does not fit; the learner is then as it was.
+    pub fn roll_back(&mut self, state: &State) -> Result<(), Error> {
+        let older = Self::restore(self.task.clone(), state, self.positions().clone())?;
+        self.replace(older);
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// Gives the model a place for features and classes that it does not know. Predictions do not change by it: weights of
+    /// new inputs are zero until something is learned. Examples that wait for a batch are forgotten here, so the caller
+    /// gives them again.
+    ///
+    /// # Errors
+    /// When `schema` does not hold every known feature, or the engine fails; the learner is then as it was.
+    pub fn grow(&mut self, schema: &Schema, classes: &[Arc<str>]) -> Result<(), Error> {
+        let Some(core) = &self.core else {
+            return Ok(());
+        };
+        if let Some(reason) = schema.cannot_follow(&core.schema) {
+            return Err(Error::Growth(reason));
+        }
+        let (encoder, from) = core.encoder.grown(schema);
+        let Some(mut state) = self.save()? else {
+            return Ok(());
+        };
+        remap_inputs(&mut state, core.encoder.width(), &from);
+        encoder.save(&mut state);
+        state.put_text("schema", to_json(schema));
+        let mut grown = Self::restore(self.task.clone(), &state, self.positions().clone())?;
+        if let Some(core) = &mut grown.core {
+            for class in classes {
+                if !core.classes.contains(class) {
+                    core.join(Arc::clone(class))?;
+                }
+            }
+        }
+        self.replace(grown);
+        Ok(())
+    }
+
+    /// Another state in the same place of the stream.
+    fn replace(&mut self, mut other: Self) {
+        other.taken_back = self.taken() - other.examples().min(self.taken());
+        other.epoch = self.epoch;
+        other.frontier = self.frontier.clone();
+        (other.tally, other.settled) = (self.tally, self.settled);
+        *self = other;
+    }
+}
