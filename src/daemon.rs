@@ -14,6 +14,7 @@ pub(crate) mod open;
 mod publish;
 pub(crate) mod recording;
 mod saver;
+mod secrets;
 #[cfg(test)]
 mod simulation;
 

@@ -1,9 +1,17 @@
 //! `skewd health`: what a container's health check runs.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use super::{Failure, HealthArgs};
 use crate::config::Config;
+use crate::serve::tls::pinned_client;
 
 /// How long a healthy daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,21 +28,60 @@ pub fn run(config: &Config, args: &HealthArgs) -> Result<(), Failure> {
         .listen
         .replace("0.0.0.0:", "127.0.0.1:")
         .replace("[::]:", "[::1]:");
-    let url = format!("http://{address}{path}");
-    let mut answer = agent(PATIENCE)
-        .get(&url)
-        .call()
-        .map_err(|error| Failure::io(format!("{url} does not answer: {error}")))?;
-    let text = answer.body_mut().read_to_string().unwrap_or_default();
+    let (status, text) = if config.http.tls_cert.is_empty() {
+        plain(&format!("http://{address}{path}"))?
+    } else {
+        encrypted(Path::new(&config.http.tls_cert), &address, path)?
+    };
     println!("{}", text.trim());
-    if answer.status().is_success() {
+    if (200..300).contains(&status) {
         Ok(())
     } else {
         Err(Failure::internal(format!(
-            "{url} answered {}",
-            answer.status()
+            "{address}{path} answered {status}"
         )))
     }
+}
+
+fn plain(url: &str) -> Result<(u16, String), Failure> {
+    let mut answer = agent(PATIENCE)
+        .get(url)
+        .call()
+        .map_err(|error| Failure::io(format!("{url} does not answer: {error}")))?;
+    let text = answer.body_mut().read_to_string().unwrap_or_default();
+    Ok((answer.status().as_u16(), text))
+}
+
+/// One GET over TLS, to a server that must show the certificate of the settings.
+fn encrypted(cert: &Path, address: &str, path: &str) -> Result<(u16, String), Failure> {
+    let silent = |error: &dyn std::fmt::Display| {
+        Failure::io(format!("https://{address}{path} does not answer: {error}"))
+    };
+    let client = pinned_client(cert)
+        .map_err(|reason| Failure::config(format!("http.tls_cert: {reason}")))?;
+    let name = ServerName::try_from("localhost").map_err(Failure::internal)?;
+    let session = ClientConnection::new(Arc::new(client), name).map_err(Failure::internal)?;
+    let to: SocketAddr = address.parse().map_err(|error| silent(&error))?;
+    let socket = TcpStream::connect_timeout(&to, PATIENCE).map_err(|error| silent(&error))?;
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .map_err(|error| silent(&error))?;
+    let mut stream = StreamOwned::new(session, socket);
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    .map_err(|error| silent(&error))?;
+    let mut answer = Vec::new();
+    // Some servers close without TLS's own goodbye; what was read is what there is.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let Some(status) = status else {
+        return Err(silent(&"no HTTP answer"));
+    };
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, body.to_owned()))
 }
 
 /// A client that takes every status as an answer.

@@ -17,6 +17,7 @@ use super::open::{open_letters, open_source};
 use super::publish::{Publisher, Shared};
 use super::recording::Recording;
 use super::saver::{Saved, Saver};
+use super::secrets::Secrets;
 use super::{Daemon, Failure, Trainer};
 use crate::checkpoint::{self, Checkpoint, DirLock};
 use crate::cli::checkpoints::{FOLDER, REPLAY_SOURCE};
@@ -25,7 +26,7 @@ use crate::config::Config;
 use crate::example::Positions;
 use crate::learner::Learner;
 use crate::learner::order::Order;
-use crate::serve::{Access, App, HttpFact, Ingest, IngestError, Pending, Tokens};
+use crate::serve::{Access, App, HttpFact, Ingest, IngestError, Pending};
 use crate::stream::Kind;
 use crate::stream::embedded::{EmbeddedLog, LogError};
 use crate::telemetry::Meters;
@@ -38,7 +39,6 @@ const TRAINER_STACK_BYTES: usize = 64 << 20;
 /// Names in the data folder.
 pub(super) const LOG: &str = "examples.redb";
 pub(super) const DEAD_LETTERS: &str = "dead_letters.jsonl";
-const ADMIN_TOKEN: &str = "admin.token";
 /// Settings that a saved state is made of: they cannot change under it.
 const FIXED: [&str; 6] = [
     "model.kind",
@@ -66,7 +66,7 @@ impl Daemon {
         )?;
         let address = public.local_addr().map_err(Failure::io)?;
         let admin_address = admin.local_addr().map_err(Failure::io)?;
-        let access = access(&config)?;
+        let (secrets, access) = Secrets::open(&config)?;
         let metrics = telemetry::install().map_err(Failure::internal)?;
 
         let saved = load(&config)?;
@@ -127,7 +127,7 @@ impl Daemon {
             .build()
             .map_err(Failure::internal)?;
         let app = app(&config, &shared, access, log, commands, metrics.clone());
-        let http = Servers::start(&runtime, &config, app, public, admin, metrics)?;
+        let http = Servers::start(&runtime, &config, app, (public, admin), &secrets, metrics)?;
         Ok(Self {
             trainer: Some(start_trainer(trainer, lock)?),
             shared,
@@ -183,22 +183,6 @@ pub(crate) fn lock(data_dir: &Path) -> Result<DirLock, Failure> {
         checkpoint::LockError::Held { .. } => Failure::locked(error),
         other => Failure::io(other),
     })
-}
-
-fn access(config: &Config) -> Result<Access, Failure> {
-    let public = match config.http.token_file.as_str() {
-        "" => None,
-        file => Some(
-            Tokens::read(Path::new(file))
-                .map_err(|reason| Failure::config(format!("http.token_file: {reason}")))?,
-        ),
-    };
-    let admin = match config.admin.token_file.as_str() {
-        "" => Tokens::read_or_create(&config.in_data_dir(ADMIN_TOKEN)),
-        file => Tokens::read(Path::new(file)),
-    }
-    .map_err(|reason| Failure::config(format!("admin.token_file: {reason}")))?;
-    Ok(Access::new(public, admin, &config.http.hosts))
 }
 
 /// What the checkpoints of the data folder say.

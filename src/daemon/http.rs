@@ -10,7 +10,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failure;
+use super::secrets::Secrets;
 use crate::config::Config;
+use crate::serve::keeper::LOOK_EVERY as LOOK_EVERY_FILE;
 use crate::serve::{self, App, Limits};
 use crate::telemetry;
 
@@ -94,16 +96,19 @@ impl Servers {
         runtime: &tokio::runtime::Runtime,
         config: &Config,
         app: Arc<App>,
-        public: TcpListener,
-        admin: TcpListener,
+        (public, admin): (TcpListener, TcpListener),
+        secrets: &Secrets,
         metrics: telemetry::Handle,
     ) -> Result<Self, Failure> {
         let (shutdown, stopped) = watch::channel(false);
         let limits = Limits::of(&config.http);
         let router = serve::public(Arc::clone(&app));
         let (public_limits, public_stopped) = (limits.clone(), stopped.clone());
+        let (public_tls, admin_tls) = (secrets.public_tls.clone(), secrets.admin_tls.clone());
+        let mut keeper = secrets.keeper(Arc::clone(&app));
         let public = runtime.spawn(async move {
-            if let Err(error) = serve::run(public, router, public_limits, public_stopped).await {
+            let ended = serve::run(public, router, public_limits, public_tls, public_stopped);
+            if let Err(error) = ended.await {
                 tracing::error!(%error, "the public listener ended");
             }
         });
@@ -123,7 +128,15 @@ impl Servers {
                                 metrics.upkeep();
                             }
                         });
-                        if let Err(error) = serve::run(admin, router, limits, stopped).await {
+                        tokio::spawn(async move {
+                            let mut tick = tokio::time::interval(LOOK_EVERY_FILE);
+                            loop {
+                                tick.tick().await;
+                                keeper.look();
+                            }
+                        });
+                        let ended = serve::run(admin, router, limits, admin_tls, stopped);
+                        if let Err(error) = ended.await {
                             tracing::error!(%error, "the admin listener ended");
                         }
                     }),

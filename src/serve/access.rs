@@ -1,9 +1,10 @@
 //! Who may call: the rules for tokens, and the check of the `Host` header that keeps other web pages out.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::http::{HeaderMap, Uri, Version, header};
 
 use super::problem::{Code, Problem};
@@ -22,10 +23,10 @@ pub enum Caller {
 
 /// The rules of both listeners.
 pub struct Access {
-    /// Tokens of the public listener; `None` = open to whoever can connect.
-    pub public: Option<Tokens>,
+    /// Tokens of the public listener; none = open to whoever can connect.
+    public: ArcSwapOption<Tokens>,
     /// Tokens of the admin listener.
-    pub admin: Tokens,
+    admin: ArcSwap<Tokens>,
     /// Further accepted host names, in lower case; `*` accepts any.
     pub hosts: Vec<String>,
     failures: Mutex<Failures>,
@@ -46,14 +47,38 @@ impl Access {
     #[must_use]
     pub fn new(public: Option<Tokens>, admin: Tokens, hosts: &[String]) -> Self {
         Self {
-            public,
-            admin,
+            public: ArcSwapOption::from_pointee(public),
+            admin: ArcSwap::from_pointee(admin),
             hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             failures: Mutex::new(Failures {
                 level: 0.0,
                 at: Instant::now(),
             }),
         }
+    }
+
+    /// True when the public listener wants a token.
+    #[must_use]
+    pub fn wants_token(&self) -> bool {
+        self.public.load().is_some()
+    }
+
+    /// From here on these are the tokens of the public listener; true when they are others than before.
+    pub fn set_public(&self, tokens: Tokens) -> bool {
+        let is_new = self.public.load().as_deref() != Some(&tokens);
+        if is_new {
+            self.public.store(Some(Arc::new(tokens)));
+        }
+        is_new
+    }
+
+    /// From here on these are the tokens of the admin listener; true when they are others than before.
+    pub fn set_admin(&self, tokens: Tokens) -> bool {
+        let is_new = **self.admin.load() != tokens;
+        if is_new {
+            self.admin.store(Arc::new(tokens));
+        }
+        is_new
     }
 
     /// Who sends this request.
@@ -65,11 +90,12 @@ impl Access {
             return Ok(Caller::Anyone);
         };
         if let Some(token) = bearer(value.as_bytes()) {
-            if self.admin.accept(token) {
+            if self.admin.load().accept(token) {
                 return Ok(Caller::Admin);
             }
             if self
                 .public
+                .load()
                 .as_ref()
                 .is_some_and(|tokens| tokens.accept(token))
             {
@@ -77,7 +103,7 @@ impl Access {
             }
         }
         // Where nothing is asked for, a stray header is not an error: proxies add them.
-        if self.public.is_none() {
+        if !self.wants_token() {
             return Ok(Caller::Anyone);
         }
         Err(self.failed())

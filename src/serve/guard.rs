@@ -76,7 +76,7 @@ impl Gate {
         }
         match route.caller {
             Caller::Anyone => Ok(()),
-            Caller::Reader if access.public.is_none() => Ok(()),
+            Caller::Reader if !access.wants_token() => Ok(()),
             least => match caller? {
                 caller if caller >= least => Ok(()),
                 Caller::Reader => Err(Problem::new(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +21,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::problem::{Code, Problem};
 use super::settings::Settings;
+use super::tls::Tls;
 
 /// Headers of a request, in number and in bytes.
 const HEADERS_MAX: usize = 64;
@@ -70,6 +71,7 @@ pub async fn run(
     listener: std::net::TcpListener,
     router: Router,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<Drained> {
     listener.set_nonblocking(true)?;
@@ -90,20 +92,31 @@ pub async fn run(
             },
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            turn_away(&stream);
+            // Who speaks TLS could not read an answer before the handshake.
+            if tls.is_none() {
+                turn_away(&stream);
+            }
             continue;
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection could not be set up");
             continue;
         }
-        let io = TokioIo::new(Impatient::new(stream, limits.write_timeout));
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http(limits.header_timeout).serve_connection(io, service);
-        let connection = graceful.watch(connection);
+        let stream = Impatient::new(stream, limits.write_timeout);
+        let (router, watcher) = (router.clone(), graceful.watcher());
+        let (head, acceptor) = (
+            limits.header_timeout,
+            tls.as_ref().map(|tls| tls.acceptor()),
+        );
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            match acceptor {
+                None => answer(stream, router, head, watcher).await,
+                // A handshake takes no longer than the head of a request may.
+                Some(acceptor) => match timeout(head, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => answer(stream, router, head, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake took too long"),
+                },
             }
             drop(place);
         });
@@ -118,6 +131,18 @@ pub async fn run(
     };
     connections.shutdown().await;
     Ok(Drained { cut })
+}
+
+/// Answers the requests of one connection.
+async fn answer<S>(stream: S, router: Router, header_timeout: Duration, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    let connection = http(header_timeout).serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 /// Resolves once a stop was asked for; a daemon that is gone has asked too.

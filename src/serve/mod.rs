@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod guard;
 mod health;
+pub mod keeper;
 pub mod listen;
 mod media;
 mod openapi;
@@ -23,6 +24,7 @@ pub mod problem;
 pub mod routes;
 pub mod settings;
 mod statistics;
+pub mod tls;
 pub mod tokens;
 mod v2;
 mod v2_tensors;
@@ -46,9 +48,11 @@ use crate::example::{Positions, Prediction};
 use crate::learner::Board;
 
 pub use access::Access;
+pub use keeper::Keeper;
 pub use listen::{Limits, run};
 pub use routes::{admin, public};
 pub use settings::{AdminSettings, Settings};
+pub use tls::Tls;
 pub use tokens::Tokens;
 
 /// What the daemon lends to the handlers. Everything is shared and read without locks.

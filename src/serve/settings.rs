@@ -119,7 +119,7 @@ impl Settings {
     /// The first key whose value cannot be used, with the reason.
     pub fn check(&self) -> Result<(), Finding> {
         let at = self.address().map_err(|why| finding("listen", why))?;
-        no_tls(&self.tls_cert, &self.tls_key)?;
+        both(&self.tls_cert, &self.tls_key)?;
         if !at.ip().is_loopback() && self.token_file.is_empty() && !self.insecure {
             return Err(finding(
                 "listen",
@@ -212,7 +212,7 @@ impl AdminSettings {
     /// The first key whose value cannot be used, with the reason.
     pub fn check(&self) -> Result<(), Finding> {
         let at = self.address().map_err(|why| finding("listen", why))?;
-        no_tls(&self.tls_cert, &self.tls_key)?;
+        both(&self.tls_cert, &self.tls_key)?;
         if !at.ip().is_loopback() && self.token_file.is_empty() {
             return Err(finding(
                 "listen",
@@ -237,17 +237,19 @@ fn address(listen: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn no_tls(cert: &str, key: &str) -> Result<(), Finding> {
-    for (name, value) in [("tls_cert", cert), ("tls_key", key)] {
-        if !value.is_empty() {
-            return Err(finding(
-                name,
-                "this version does not terminate TLS: leave the key empty, listen on loopback and put a proxy \
-                 that terminates TLS in front (nginx, Caddy, Envoy, an ingress)",
-            ));
-        }
+/// Both files of TLS or none.
+fn both(cert: &str, key: &str) -> Result<(), Finding> {
+    match (cert.is_empty(), key.is_empty()) {
+        (false, true) => Err(finding(
+            "tls_key",
+            "tls_cert is given without it: name the file of the private key (PEM, mode 600), or leave both empty",
+        )),
+        (true, false) => Err(finding(
+            "tls_cert",
+            "tls_key is given without it: name the file of the certificate chain (PEM), or leave both empty",
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn within(key: &str, value: u64, low: u64, high: u64) -> Result<(), Finding> {
@@ -317,11 +319,11 @@ mod tests {
     }
 
     #[test]
-    fn tls_keys_are_refused_with_the_way_out() {
+    fn a_certificate_needs_its_key_and_a_key_its_certificate() {
         let (key, why) = refused(|s| s.tls_cert = "cert.pem".into());
-        assert_eq!(key, "tls_cert");
-        assert!(why.contains("proxy"), "{why}");
-        assert_eq!(refused(|s| s.tls_key = "key.pem".into()).0, "tls_key");
+        assert_eq!(key, "tls_key");
+        assert!(why.contains("mode 600"), "{why}");
+        assert_eq!(refused(|s| s.tls_key = "key.pem".into()).0, "tls_cert");
     }
 
     #[test]

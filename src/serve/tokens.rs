@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Tokens that are accepted, as digests: the texts themselves are not kept, and comparing digests in
 /// constant time tells a guesser neither a length nor a prefix.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     digests: Vec<blake3::Hash>,
     shortest: usize,

@@ -18,3 +18,4 @@ mod resume;
 mod snapshot;
 mod support;
 mod tidy;
+mod tls;

@@ -21,7 +21,7 @@ fn start(house: &House) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let limits = Limits::of(&house.app.settings);
-    let ended = tokio::spawn(run(listener, house.public(), limits, stopped));
+    let ended = tokio::spawn(run(listener, house.public(), limits, None, stopped));
     Running {
         address,
         stop,
