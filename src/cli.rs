@@ -246,6 +246,12 @@ pub struct TortureArgs {
     /// Seed of the moments: the same seed tries the same places
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
+    /// Brokers of a Kafka cluster, instead of the embedded stream
+    #[arg(long, value_name = "B", requires = "topic")]
+    pub brokers: Option<String>,
+    /// An empty topic of one partition on those brokers
+    #[arg(long, value_name = "T", requires = "brokers")]
+    pub topic: Option<String>,
 }
 
 /// `skewd health`.
@@ -272,7 +278,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&cli.config, &cli.set, &args),
         Command::Replay(args) => replay::run(&config, &args),
         Command::Produce(args) => produce::run(&config, &args),
-        Command::Torture(args) => torture::run(&args),
+        Command::Torture(args) => torture::run(&config, &args),
         Command::Check => produce::check(&config),
         Command::Checkpoint(command) => checkpoints::run(&config, command),
         Command::Health(args) => health::run(&config, &args),

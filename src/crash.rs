@@ -21,6 +21,19 @@ pub const POINTS: [&str; 7] = [
     "checkpoint.after_rename",
 ];
 
+/// The variable that breaks a promise, so that a test can show that the crash test notices.
+pub const BREAK: &str = "SKEWD_TEST_BREAK";
+
+/// True in a process that was started with `SKEWD_TEST_BREAK` set to this name.
+#[must_use]
+pub fn is_broken(name: &str) -> bool {
+    static BROKEN: OnceLock<Option<String>> = OnceLock::new();
+    BROKEN
+        .get_or_init(|| std::env::var(BREAK).ok())
+        .as_deref()
+        .is_some_and(|broken| broken == name)
+}
+
 struct Asked {
     name: String,
     left: AtomicU64,

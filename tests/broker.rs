@@ -72,6 +72,8 @@ fn cases() -> Vec<Case> {
         holes::a_topic_made_anew_halts,
         program::killed_in_the_middle_a_topic_gives_the_digest_of_a_replay,
         program::a_broker_that_dies_costs_nothing,
+        program::killed_in_turn_with_its_broker_it_loses_nothing_and_learns_nothing_twice,
+        program::the_crash_test_finds_nothing_on_a_broker,
     ];
     cases.push(("faults::a_source_may_start_before_its_broker", |broker| {
         faults::a_source_may_start_before_its_broker(broker, "early");

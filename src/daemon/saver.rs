@@ -10,6 +10,7 @@ use crate::checkpoint::journal::Waiter;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::checkpoints;
 use crate::config::Config;
+use crate::crash;
 use crate::example::Positions;
 use crate::learner::Learner;
 use crate::stream::{Kind, Source};
@@ -115,6 +116,9 @@ impl Saver {
         self.outdated = false;
         let boundary = learner.positions().clone();
         let mut positions = boundary.clone();
+        if crash::is_broken("positions_before_weights") {
+            positions.clone_from(learner.seen());
+        }
         source.settle(&mut positions);
         let identity = source.identity();
         let checkpoint = match checkpoints::of_learner(config, learner, positions, &identity) {

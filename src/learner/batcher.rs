@@ -81,6 +81,12 @@ impl Frontier {
         }
     }
 
+    /// Positions after everything that was seen.
+    #[must_use]
+    pub fn seen(&self) -> &Positions {
+        &self.seen
+    }
+
     /// Positions of the last boundary.
     #[must_use]
     pub fn boundary(&self) -> &Positions {

@@ -322,6 +322,12 @@ impl Learner {
         self.frontier.boundary()
     }
 
+    /// Next offsets of everything that was taken, what waits for a batch included: a checkpoint must not say so.
+    #[must_use]
+    pub fn seen(&self) -> &Positions {
+        self.frontier.seen()
+    }
+
     /// Changes settings from the next step on.
     pub fn set(&mut self, settings: Settings) {
         if let Some(core) = &mut self.core {

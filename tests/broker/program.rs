@@ -108,3 +108,56 @@ pub fn a_broker_that_dies_costs_nothing(broker: &Broker) {
     );
     ends_with(daemon, &digest, examples);
 }
+
+/// `SKEWD_TURNS` asks for more than the few of every run.
+fn turns() -> usize {
+    std::env::var("SKEWD_TURNS")
+        .ok()
+        .and_then(|turns| turns.parse().ok())
+        .unwrap_or(5)
+}
+
+pub fn killed_in_turn_with_its_broker_it_loses_nothing_and_learns_nothing_twice(broker: &Broker) {
+    const CHUNK: usize = 700;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let rows = rows(turns() * CHUNK + 11, 57);
+    let (digest, examples) = expected(dir.path(), &rows);
+    broker.create("turns", 1, &[]);
+    let mut daemon = serve(broker, &data, "turns");
+    for (turn, chunk) in rows.chunks(CHUNK).enumerate() {
+        let path = file(dir.path(), &format!("{turn}.csv"), &as_csv(chunk));
+        let brokers = broker.brokers();
+        // Loading goes on while something dies.
+        let loading = std::thread::spawn(move || load(&brokers, "turns", &path));
+        std::thread::sleep(std::time::Duration::from_millis(
+            60 + 37 * (turn as u64 % 5),
+        ));
+        if turn % 2 == 0 {
+            daemon.kill();
+            daemon = serve(broker, &data, "turns");
+        } else {
+            broker.take_down();
+            broker.bring_up();
+        }
+        loading.join().unwrap();
+    }
+    ends_with(daemon, &digest, examples);
+}
+
+pub fn the_crash_test_finds_nothing_on_a_broker(broker: &Broker) {
+    broker.create("tortured", 1, &[]);
+    let text = skewd_ok(&[
+        "torture",
+        "--kills",
+        "5",
+        "--seed",
+        "9",
+        "--brokers",
+        &broker.brokers(),
+        "--topic",
+        "tortured",
+    ]);
+    assert!(text.contains("5 identical digests, 0 differ"), "{text}");
+    assert!(text.contains("0 lost, 0 learned twice"), "{text}");
+}

@@ -286,3 +286,28 @@ fn a_crash_test_finds_nothing_lost_and_nothing_learned_twice() {
     assert!(text.contains("100 identical digests, 0 differ"), "{text}");
     assert!(text.contains("0 lost, 0 learned twice"), "{text}");
 }
+
+#[test]
+fn the_crash_test_notices_a_daemon_that_breaks_its_promises() {
+    for (broken, told) in [
+        ("positions_before_weights", "repeat it with"),
+        ("acknowledged_before_commit", "acknowledged records lost"),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_skewd"))
+            .args(["torture", "--kills", "60", "--seed", "3"])
+            .env("SKEWD_TEST_BREAK", broken)
+            .output()
+            .unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(output.status.code(), Some(70), "{broken}: {text}");
+        assert!(text.contains(told), "{broken}: {text}");
+        assert!(
+            !text.contains("0 lost, 0 learned twice"),
+            "{broken}: {text}"
+        );
+    }
+}

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::crash;
+
 use super::block::Stored;
 use super::disk::{self, Opener};
 use super::store::{Extent, Retention, Store};
@@ -241,6 +243,10 @@ pub(super) fn run(shared: &Shared) {
             continue;
         }
         broken = suspect;
+        if crash::is_broken("acknowledged_before_commit") {
+            acknowledge_unwritten(shared, &mut requests);
+            continue;
+        }
         match shared.commit(&mut requests) {
             Ok(places) => {
                 for (request, place) in requests.into_iter().zip(places) {
@@ -259,6 +265,21 @@ pub(super) fn run(shared: &Shared) {
             }
         }
     }
+}
+
+/// What a log must never do: it says yes, and then writes, if the process lives so long.
+fn acknowledge_unwritten(shared: &Shared, requests: &mut Vec<Request>) {
+    let mut next = shared.extent().next;
+    for request in requests.iter_mut() {
+        let end = next + request.records.len() as u64;
+        let (unheard, _) = oneshot::channel();
+        let answer = std::mem::replace(&mut request.answer, unheard);
+        let _ = answer.send(Ok(offset(next)..offset(end)));
+        next = end;
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    // A failure here is what the crash test is to notice.
+    let _ = shared.commit(requests);
 }
 
 fn refuse(requests: Vec<Request>, error: &LogError) {
