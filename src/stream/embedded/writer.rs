@@ -268,7 +268,7 @@ pub(super) fn run(shared: &Shared) {
 }
 
 /// What a log must never do: it says yes, and then writes, if the process lives so long.
-fn acknowledge_unwritten(shared: &Shared, requests: &mut Vec<Request>) {
+fn acknowledge_unwritten(shared: &Shared, requests: &mut [Request]) {
     let mut next = shared.extent().next;
     for request in requests.iter_mut() {
         let end = next + request.records.len() as u64;
