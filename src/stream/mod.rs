@@ -3,6 +3,7 @@
 //! A source hands over [`Record`]s in the order of their offsets inside each partition and never skips
 //! one silently: where the next record it was asked for is gone, it answers [`Halt`] and training stops.
 
+mod connect_errors;
 pub mod dead_letters;
 pub mod embedded;
 pub mod file;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cluster::Broker;
 use crate::kafka_suite::{Cluster as _, Fragile as _};
-use crate::support::{self, Daemon, as_csv, file, rows, skewd_ok};
+use crate::support::{self, Daemon, as_csv, file, rows, skewd, skewd_ok};
 
 const EXACT: [&str; 4] = [
     "learner.batch_linger_ms=off",
@@ -109,6 +109,20 @@ pub fn a_broker_that_dies_costs_nothing(broker: &Broker) {
     ends_with(daemon, &digest, examples);
 }
 
+/// Loads while the broker may be down: where nobody answered nothing was written, and it is tried again.
+fn load_in_spite_of_all(brokers: &str, topic: &str, path: &Path) {
+    let path = path.to_str().unwrap();
+    loop {
+        let done = skewd(&["produce", path, "--topic", topic, "--brokers", brokers]);
+        let errors = String::from_utf8_lossy(&done.stderr).into_owned();
+        match done.status.code() {
+            Some(0) => return,
+            Some(74) if errors.contains("no answer from") => {}
+            code => panic!("{code:?}: {errors}"),
+        }
+    }
+}
+
 /// `SKEWD_TURNS` asks for more than the few of every run.
 fn turns() -> usize {
     std::env::var("SKEWD_TURNS")
@@ -129,7 +143,7 @@ pub fn killed_in_turn_with_its_broker_it_loses_nothing_and_learns_nothing_twice(
         let path = file(dir.path(), &format!("{turn}.csv"), &as_csv(chunk));
         let brokers = broker.brokers();
         // Loading goes on while something dies.
-        let loading = std::thread::spawn(move || load(&brokers, "turns", &path));
+        let loading = std::thread::spawn(move || load_in_spite_of_all(&brokers, "turns", &path));
         std::thread::sleep(std::time::Duration::from_millis(
             60 + 37 * (turn as u64 % 5),
         ));

@@ -263,3 +263,30 @@ fn decisions_are_numbered_once() {
     }
     assert!(!numbers.is_empty());
 }
+
+#[test]
+fn every_test_that_the_table_of_faults_names_is_there() {
+    let table = read(&root().join("docs/reliability.md"));
+    let mut sources = String::new();
+    for path in files("src", "rs").into_iter().chain(files("tests", "rs")) {
+        sources.push_str(&read(&path));
+    }
+    let mut named = 0;
+    for line in table.lines().filter(|line| line.starts_with("| ")) {
+        let shown = line.split(" | ").nth(2).unwrap_or_default();
+        // Test names have at least three words; other code in the cells has none such.
+        let names = shown
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| name.matches('_').count() >= 3);
+        for name in names {
+            assert!(
+                sources.contains(&format!("fn {name}(")),
+                "docs/reliability.md names {name}, which is no test"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 80, "only {named} tests are named");
+}

@@ -63,6 +63,7 @@ pub fn dead_letters_arrive_unchanged_with_their_reason(cluster: &dyn Cluster) {
             ("__connect.errors.offset", "41"),
             ("__connect.errors.connector.name", "skewd"),
             ("__connect.errors.task.id", "0"),
+            ("__connect.errors.stage", "VALUE_CONVERTER"),
             ("__connect.errors.exception.class.name", "syntax"),
             ("__connect.errors.exception.message", "byte 0: not UTF-8"),
         ]

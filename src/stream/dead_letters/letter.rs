@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::codec::Reject;
 use crate::example::Record;
+use crate::stream::connect_errors;
 
 /// The letter with its line end.
 pub(super) fn line(topic: &str, record: &Record, reject: &Reject) -> Vec<u8> {
@@ -23,21 +24,11 @@ pub(super) fn line(topic: &str, record: &Record, reject: &Reject) -> Vec<u8> {
         .iter()
         .map(|(name, value)| header(name, value.as_deref()))
         .collect();
-    let errors = [
-        ("topic", topic.to_owned()),
-        ("partition", record.partition.to_string()),
-        ("offset", record.offset.to_string()),
-        ("connector.name", "skewd".to_owned()),
-        ("task.id", "0".to_owned()),
-        // Kafka Connect's name of the stage in which a value is taken apart.
-        ("stage", "VALUE_CONVERTER".to_owned()),
-        ("exception.class.name", reject.reason.as_str().to_owned()),
-        ("exception.message", reject.detail.clone()),
-    ];
+    let errors = connect_errors::headers(topic, record, reject.reason.as_str(), &reject.detail);
     headers.extend(
-        errors.iter().map(|(name, value)| {
-            header(&format!("__connect.errors.{name}"), Some(value.as_bytes()))
-        }),
+        errors
+            .iter()
+            .map(|(name, value)| header(name, Some(value.as_bytes()))),
     );
     letter.insert("headers".to_owned(), Value::Array(headers));
     let mut line = Value::Object(letter).to_string().into_bytes();

@@ -18,6 +18,7 @@ use super::Settings;
 use super::client::{Context, Role, client_config, explain};
 use super::handover::RECORD_OVERHEAD;
 use crate::example::Record;
+use crate::stream::connect_errors;
 
 /// Bytes of letters that may wait for brokers.
 const SPOOL_BYTES: usize = 32 << 20;
@@ -275,25 +276,14 @@ fn make_producer(
 /// The record's own headers, then where it came from and why it is here.
 fn headers_of(letter: &Letter, topic: &str) -> OwnedHeaders {
     let record = &letter.record;
-    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 8);
+    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len() + 9);
     for (key, value) in &record.headers {
         headers = headers.insert(Header {
             key,
             value: value.as_deref(),
         });
     }
-    let mut tell = vec![
-        ("__connect.errors.topic", topic.to_owned()),
-        ("__connect.errors.partition", record.partition.to_string()),
-        ("__connect.errors.offset", record.offset.to_string()),
-        ("__connect.errors.connector.name", "skewd".to_owned()),
-        ("__connect.errors.task.id", "0".to_owned()),
-        (
-            "__connect.errors.exception.class.name",
-            letter.reason.clone(),
-        ),
-        ("__connect.errors.exception.message", letter.detail.clone()),
-    ];
+    let mut tell = connect_errors::headers(topic, record, &letter.reason, &letter.detail).to_vec();
     if letter.is_cut {
         let length = record.payload.as_ref().map_or(0, bytes::Bytes::len);
         tell.push(("skewd.value.bytes", length.to_string()));

@@ -162,14 +162,15 @@ impl Batch {
     /// Hands everything over; true when brokers were heard.
     pub(super) fn hand_over(self, handover: &Handover) -> bool {
         let heard = self.heard || !self.records.is_empty();
+        // Who sees the records sees what was counted on the way to them.
+        if self.counts != Counts::default() {
+            handover.count(&self.counts);
+        }
         if !self.records.is_empty() {
             handover.put(Item::Records(self.records, self.bytes));
         }
         for (partition, next) in self.reached {
             handover.put(Item::Reach { partition, next });
-        }
-        if self.counts != Counts::default() {
-            handover.count(&self.counts);
         }
         heard
     }
