@@ -383,7 +383,7 @@ fn run_part(part: u64) {
                 crashes += world.crashes;
                 repeated += world.repeated;
             }
-            Err(reason) => panic!("{reason}\nrepeat it alone: SKEWD_SIM_SEED={seed}"),
+            Err(reason) => panic!("{reason}\nrepeat it alone: SKEWD_TEST_SEED={seed}"),
         }
     }
     // The runs must have had something to repeat, or they prove nothing.
@@ -413,7 +413,7 @@ fn ten_thousand_lives_fourth_part() {
 #[test]
 fn seeds_that_failed_once_do_not_fail_again() {
     let configs = configs();
-    let asked = std::env::var("SKEWD_SIM_SEED")
+    let asked = std::env::var("SKEWD_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
     for seed in FAILED_ONCE.iter().copied().chain(asked) {

@@ -123,9 +123,9 @@ fn load_in_spite_of_all(brokers: &str, topic: &str, path: &Path) {
     }
 }
 
-/// `SKEWD_TURNS` asks for more than the few of every run.
+/// `SKEWD_TEST_TURNS` asks for more than the few of every run.
 fn turns() -> usize {
-    std::env::var("SKEWD_TURNS")
+    std::env::var("SKEWD_TEST_TURNS")
         .ok()
         .and_then(|turns| turns.parse().ok())
         .unwrap_or(5)
