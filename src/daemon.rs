@@ -1,6 +1,5 @@
 //! The only file that knows every room: build, THE LOOP, drain.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use crate::cli::Failure;
 use crate::codec::{Intake, Reason, Reject};
 use crate::config::Config;
 use crate::example::{Arrival, Outcome, Record};
-use crate::learner::order::Order;
+use crate::learner::waiting::Waiting;
 use crate::learner::{Event, Learner, StepReport};
 use crate::stream::{self, Polled, Source};
 use crate::telemetry::Meters;
@@ -53,13 +52,9 @@ struct Trainer {
     meters: Meters,
     recording: Recording,
     shared: Arc<Shared>,
-    order: Order,
     records: Vec<Record>,
-    /// Records whose arrivals have not come out of the intake yet.
-    pending: VecDeque<Record>,
     arrivals: Vec<Arrival>,
-    /// The examples of the batch that is being filled, as they came.
-    waiting: Vec<Record>,
+    waiting: Waiting,
     waiting_since: Option<Instant>,
 }
 
@@ -91,7 +86,7 @@ impl Trainer {
             .source
             .poll(self.patience(), POLL_RECORDS, &mut self.records)
         {
-            Ok(Polled::Records | Polled::Idle) => self.keep_order(),
+            Ok(Polled::Records | Polled::Idle) => {}
             Ok(Polled::End) => self.control.halt("the source has ended".to_owned()),
             Err(stream::Error::Halt(halt)) => {
                 tracing::error!(reason = %halt, "training stops; predictions go on");
@@ -108,25 +103,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// A record that was delivered before is not taken again.
-    fn keep_order(&mut self) {
-        let order = &mut self.order;
-        self.records.retain(|record| order.is_new(record));
-        let dropped = self.order.take_dropped();
-        if dropped > 0 {
-            self.meters.repeated(dropped);
-            tracing::error!(
-                dropped,
-                "the source delivered records again; they were left out"
-            );
-        }
-    }
-
     /// Records -> arrivals; rejects go to the dead letters.
     fn decode(&mut self) {
         self.meters.consumed(&self.records);
         for record in self.records.drain(..) {
-            self.pending.push_back(record.clone());
+            self.waiting.enters(&record);
             self.intake.push(record, &mut self.arrivals);
         }
         for warning in self.intake.take_warnings() {
@@ -141,14 +122,14 @@ impl Trainer {
         }
         self.introduce_schema()?;
         for arrival in std::mem::take(&mut self.arrivals) {
-            let taken = self.pending.pop_front();
+            self.waiting.comes_out(&arrival);
             match &arrival.outcome {
                 Outcome::Rejected { reject, record } => {
                     self.meters.rejected(reject.reason);
                     self.letters.post(record, reject);
                 }
                 Outcome::Unlabelled => self.meters.unlabelled(),
-                Outcome::Example { .. } => self.waiting.extend(taken),
+                Outcome::Example { .. } => {}
             }
             self.recording.recorder.saw(&arrival);
             let started = Instant::now();
@@ -197,7 +178,7 @@ impl Trainer {
                 .batch(self.learner.classes(), &batch.classes, last);
         }
         self.quarantine(report);
-        self.waiting.clear();
+        self.waiting.learned();
         self.publisher.stepped();
         self.recording.stepped(report);
         Ok(())
@@ -216,7 +197,7 @@ impl Trainer {
                 reason: Reason::Exploding,
                 detail: "no sound model gives this example a finite loss and gradient".to_owned(),
             };
-            if let Some(record) = self.waiting.get(*place) {
+            if let Some(record) = self.waiting.at(*place) {
                 self.letters.post(record, &reject);
             }
         }

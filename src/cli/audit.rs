@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use comfy_table::Table;
 use serde_json::json;
 
-use super::checkpoints::{FOLDER, name_of};
+use super::checkpoints::FOLDER;
 use super::lane::Lane;
 use super::recorded::{Early, Repetition};
 use super::{Failure, checkpoints};
-use crate::checkpoint::{self, Checkpoint, journal};
+use crate::checkpoint::{self, Checkpoint, journal, name_of};
 use crate::config::Config;
 use crate::daemon::build::{lock, revive, start_positions};
 use crate::daemon::open::open_source;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 
 use super::{CheckpointCommand, Failure};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, name_of};
 use crate::config::Config;
 use crate::example::Positions;
 use crate::learner::Learner;
@@ -146,12 +146,6 @@ pub(super) fn find(dir: &Path, name: Option<&str>) -> Result<(Checkpoint, PathBu
         other => Failure::config(other),
     })?;
     Ok((checkpoint, path))
-}
-
-pub(super) fn name_of(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }
 
 /// Writes what a replay learned, so that a daemon can go on from it on a stream of its own.

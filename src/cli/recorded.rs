@@ -13,9 +13,10 @@ use crate::codec::Intake;
 use crate::config::Config;
 use crate::daemon::changes::read_as;
 use crate::daemon::recording::{FOLDER, first_settings};
-use crate::example::{Arrival, Outcome, Positions, Record};
+use crate::example::{Arrival, Positions, Record};
 use crate::learner::recorded::{Change, Entry, Recorder, Target};
 use crate::learner::repeat::{Mismatch, Repeat, Repeater};
+use crate::learner::waiting::Waiting;
 use crate::learner::{Event, StepReport};
 use crate::state::State;
 use crate::stream::file::FileSource;
@@ -62,10 +63,7 @@ pub(super) struct Repetition<'a> {
     look: &'a mut Look<'a>,
     recorder: Recorder,
     learned: VecDeque<Entry>,
-    told: bool,
-    /// Examples that wait for their batch, as they came.
-    pending: VecDeque<Record>,
-    waiting: Vec<Record>,
+    waiting: Waiting,
     /// States that a later entry goes back to, once they were met.
     targets: Vec<(Target, Option<State>)>,
 }
@@ -97,9 +95,7 @@ impl<'a> Repetition<'a> {
             look,
             recorder: Recorder::default(),
             learned: VecDeque::new(),
-            told: false,
-            pending: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             targets,
         }
     }
@@ -230,8 +226,8 @@ impl Repetition<'_> {
     }
 
     fn learn(&mut self, arrivals: &[Arrival]) -> Result<(), Failure> {
-        if let Some(schema) = self.intake.schema().filter(|_| !self.told) {
-            self.told = true;
+        if let Some(schema) = self.intake.schema() {
+            // A learner that knows one stays with it.
             self.lane
                 .learner
                 .handle(Event::Schema(Arc::clone(schema)))
@@ -239,10 +235,7 @@ impl Repetition<'_> {
         }
         self.counted.add(arrivals);
         for arrival in arrivals {
-            let record = self.pending.pop_front();
-            if matches!(arrival.outcome, Outcome::Example { .. }) {
-                self.waiting.extend(record);
-            }
+            self.waiting.comes_out(arrival);
             self.recorder.saw(arrival);
             let report = self
                 .lane
@@ -255,7 +248,7 @@ impl Repetition<'_> {
 
     fn note(&mut self, report: Option<StepReport>) {
         if let Some(report) = report {
-            self.waiting.clear();
+            self.waiting.learned();
             self.learned.push_back(self.recorder.cut(&report));
         }
     }
@@ -285,20 +278,9 @@ impl Repetition<'_> {
     /// Settings of how records are read, or the learner's classes, have changed.
     fn read_anew(&mut self) -> Result<(), Failure> {
         read_as(&self.config, &mut self.lane.learner, &mut self.intake)?;
-        for record in std::mem::take(&mut self.waiting) {
-            let mut arrivals = Vec::new();
-            self.intake.push(record.clone(), &mut arrivals);
-            for arrival in arrivals {
-                if matches!(arrival.outcome, Outcome::Example { .. }) {
-                    self.waiting.push(record.clone());
-                }
-                self.lane
-                    .learner
-                    .handle(Event::Arrival(&arrival))
-                    .map_err(Failure::internal)?;
-            }
-        }
-        Ok(())
+        self.waiting
+            .again(&mut self.intake, &mut self.lane.learner, |_, _| {})
+            .map_err(Failure::internal)
     }
 
     fn read_on(&mut self, repeater: &mut Repeater) -> Result<(), Failure> {
@@ -339,7 +321,7 @@ impl Repeat for Repetition<'_> {
     fn take(&mut self, record: Record) -> Result<(), Early> {
         self.counted.rows += 1;
         let mut arrivals = Vec::new();
-        self.pending.push_back(record.clone());
+        self.waiting.enters(&record);
         self.intake.push(record, &mut arrivals);
         Ok(self.learn(&arrivals)?)
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::changes::unfit;
+use super::changes::{intake_for, unfit};
 use super::control::Control;
 use super::http::{self, Servers};
 use super::letters::Letters;
@@ -25,7 +25,7 @@ use crate::codec::{Intake, Schema};
 use crate::config::Config;
 use crate::example::Positions;
 use crate::learner::Learner;
-use crate::learner::order::Order;
+use crate::learner::waiting::Waiting;
 use crate::serve::{Access, App, HttpFact, Ingest, IngestError, Pending};
 use crate::stream::Kind;
 use crate::stream::embedded::{EmbeddedLog, LogError};
@@ -106,11 +106,9 @@ impl Daemon {
             intake,
             learner,
             shared: Arc::clone(&shared),
-            order: Order::at(&positions),
             records: Vec::new(),
-            pending: VecDeque::new(),
             arrivals: Vec::new(),
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
             waiting_since: None,
             config: config.clone(),
         };
@@ -221,11 +219,7 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
     let checkpoint = found.checkpoint;
     check_settings(config, &checkpoint)?;
     let last = Saved {
-        name: found
-            .path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
+        name: checkpoint::name_of(&found.path),
         digest: checkpoint.digest.clone(),
         examples: checkpoint.examples,
         taken: checkpoint.taken,
@@ -278,20 +272,19 @@ pub(crate) fn revive(
     saved: Option<&Checkpoint>,
 ) -> Result<(Learner, Intake), Failure> {
     let task = config.task()?;
-    let Some(saved) = saved else {
-        return Ok((Learner::new(task), Intake::new(&config.schema, None)));
+    let learner = match saved {
+        None => Learner::new(task),
+        Some(saved) => {
+            tracing::info!(
+                examples = saved.examples,
+                step = saved.step,
+                digest = %saved.digest,
+                "going on from a checkpoint"
+            );
+            Learner::restore(task, &saved.state, start_positions(saved)).map_err(Failure::config)?
+        }
     };
-    let learner =
-        Learner::restore(task, &saved.state, start_positions(saved)).map_err(Failure::config)?;
-    let known: Option<Schema> = learner.schema().map(|schema| (**schema).clone());
-    let classes = learner.classes().to_vec();
-    let intake = Intake::new(&config.schema, known.map(|schema| (schema, classes)));
-    tracing::info!(
-        examples = saved.examples,
-        step = saved.step,
-        digest = %saved.digest,
-        "going on from a checkpoint"
-    );
+    let intake = intake_for(config, &learner);
     Ok((learner, intake))
 }
 

@@ -8,56 +8,69 @@ use serde_json::{Value, json};
 
 use super::control::{REPEATING, refuse};
 use super::{Failure, Trainer};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, name_of};
 use crate::cli::checkpoints::FOLDER;
 use crate::codec::{Intake, Schema};
 use crate::config::Config;
-use crate::example::Outcome;
+use crate::learner::Learner;
 use crate::learner::recorded::{Change, Target};
-use crate::learner::{Event, Learner};
 use crate::serve::{CommandError, RollbackTo};
 
-/// Takes over how records are read from here on. Features and classes may come to those that a model knows; nothing that
-/// it knows may go. Examples that wait for a batch must be given again.
+/// Gives the model a place for features and classes that the settings name and it does not know; true when there were any.
+/// Nothing that it knows may go. Examples that wait for a batch must be given again then.
 ///
 /// # Errors
 /// 78 with what would be lost.
+pub(crate) fn grow(config: &Config, learner: &mut Learner) -> Result<bool, Failure> {
+    let settings = &config.schema;
+    let Some(known) = learner.schema().map(Arc::clone) else {
+        return Ok(false);
+    };
+    let given = Schema::given(settings).unwrap_or_else(|| (*known).clone());
+    let classes: Vec<Arc<str>> = settings
+        .classes
+        .iter()
+        .map(|class| Arc::from(class.as_str()))
+        .filter(|class| !learner.classes().contains(class))
+        .collect();
+    if given == *known && classes.is_empty() {
+        return Ok(false);
+    }
+    learner.grow(&given, &classes).map_err(unfit)?;
+    tracing::info!(
+        new_features = given.len() - known.len(),
+        new_classes = classes.len(),
+        step = learner.steps(),
+        "the model grows; predictions are as before until it has learned what is new"
+    );
+    Ok(true)
+}
+
+/// Reads records from here on as the settings say, for a learner whose state or settings are not what they were.
+/// Examples that wait for a batch must be given again.
+///
+/// # Errors
+/// As [`grow`].
 pub(crate) fn read_as(
     config: &Config,
     learner: &mut Learner,
     intake: &mut Intake,
 ) -> Result<(), Failure> {
-    let settings = &config.schema;
-    learner.set_codec(&Arc::new(settings.clone()));
-    let known = learner.schema().map(|known| (**known).clone());
-    if let Some(known) = &known {
-        let given = Schema::given(settings).unwrap_or_else(|| known.clone());
-        let classes: Vec<Arc<str>> = settings
-            .classes
-            .iter()
-            .map(|class| Arc::from(class.as_str()))
-            .collect();
-        let new_features = given.len() - known.len().min(given.len());
-        let new_classes = classes
-            .iter()
-            .filter(|class| !learner.classes().contains(class))
-            .count();
-        if given != *known || new_classes > 0 {
-            learner.grow(&given, &classes).map_err(unfit)?;
-            tracing::info!(
-                new_features,
-                new_classes,
-                step = learner.steps(),
-                "the model grows; predictions are as before until it has learned what is new"
-            );
-        }
-    }
-    if known.is_some() || intake.buffered() == 0 {
-        let restored = learner.schema().map(|schema| (**schema).clone());
-        let classes = learner.classes().to_vec();
-        *intake = Intake::new(settings, restored.map(|schema| (schema, classes)));
+    learner.set_codec(&Arc::new(config.schema.clone()));
+    grow(config, learner)?;
+    // Records that are held for the schema stay with the intake that holds them.
+    if intake.buffered() == 0 {
+        *intake = intake_for(config, learner);
     }
     Ok(())
+}
+
+/// An intake that knows what the learner knows.
+pub(crate) fn intake_for(config: &Config, learner: &Learner) -> Intake {
+    let known = learner
+        .schema()
+        .map(|schema| ((**schema).clone(), learner.classes().to_vec()));
+    Intake::new(&config.schema, known)
 }
 
 /// A state that does not fit the settings.
@@ -83,13 +96,8 @@ impl Trainer {
 
     /// The settings with which reading begins: the state may be older than they are.
     pub(super) fn begin(&mut self, config: Config) -> Result<(), Failure> {
-        let size = |learner: &Learner| {
-            let features = learner.schema().map_or(0, |schema| schema.len());
-            (features, learner.classes().len())
-        };
-        let before = size(&self.learner);
-        read_as(&config, &mut self.learner, &mut self.intake)?;
-        if size(&self.learner) != before {
+        if grow(&config, &mut self.learner)? {
+            self.intake = intake_for(&config, &self.learner);
             self.saver.outdated();
         }
         self.take_over(config)
@@ -123,11 +131,10 @@ impl Trainer {
             )));
         }
         self.saver.wait()?;
-        let found = match self.find(to) {
+        let (path, checkpoint) = match self.find(to) {
             Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
         };
-        let (path, checkpoint) = found;
         let from = (self.learner.steps(), self.learner.examples());
         if let Err(error) = self.restore_from(&checkpoint)? {
             return Ok(Err(refuse(409, &error)));
@@ -193,25 +200,13 @@ impl Trainer {
 
     /// Examples that wait for their batch are decoded once more: classes and features have other numbers now.
     fn feed_again(&mut self) -> Result<(), Failure> {
-        let mut arrivals = Vec::new();
-        for record in std::mem::take(&mut self.waiting) {
-            self.intake.push(record.clone(), &mut arrivals);
-            for arrival in arrivals.drain(..) {
-                match &arrival.outcome {
-                    Outcome::Rejected { reject, record } => {
-                        self.meters.rejected(reject.reason);
-                        self.letters.post(record, reject);
-                    }
-                    Outcome::Example { .. } => self.waiting.push(record.clone()),
-                    Outcome::Unlabelled => {}
-                }
-                // Fewer than a batch: no step follows.
-                self.learner
-                    .handle(Event::Arrival(&arrival))
-                    .map_err(Failure::internal)?;
-            }
-        }
-        Ok(())
+        let (meters, letters) = (&self.meters, &mut self.letters);
+        self.waiting
+            .again(&mut self.intake, &mut self.learner, |record, reject| {
+                meters.rejected(reject.reason);
+                letters.post(record, reject);
+            })
+            .map_err(Failure::internal)
     }
 
     /// The checkpoint that is meant.
@@ -250,10 +245,4 @@ impl Trainer {
         let checkpoint = checkpoint::load(&path).map_err(unreadable)?;
         Ok((path, checkpoint))
     }
-}
-
-fn name_of(path: &std::path::Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

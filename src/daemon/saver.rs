@@ -218,10 +218,7 @@ fn write(
 ) -> Result<Saved, String> {
     match checkpoint::save(dir, &checkpoint, keep) {
         Ok(path) => Ok(Saved {
-            name: path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            name: checkpoint::name_of(&path),
             digest: checkpoint.digest,
             examples: checkpoint.examples,
             taken: checkpoint.taken,

@@ -12,7 +12,6 @@ mod process;
 
 use std::collections::BTreeMap;
 
-use super::recording::changing;
 use crate::config::Config;
 use crate::crash::Dice;
 use crate::example::{Positions, Record};
@@ -431,11 +430,4 @@ fn every_broken_daemon_is_caught() {
         .filter(|mutant| (0..400).all(|seed| run(seed, &configs, *mutant).is_ok()))
         .collect();
     assert!(missed.is_empty(), "nothing notices {missed:?}");
-}
-
-/// The settings that a change may carry are those that the daemon records.
-#[test]
-fn changes_of_the_simulation_are_those_of_the_daemon() {
-    let table = changing(&configs()[0].learning());
-    assert!(table.contains_key("learner.lambda") && table.contains_key("schema.features"));
 }

@@ -13,7 +13,6 @@ mod growth;
 pub mod guard;
 pub mod hardest;
 pub mod history;
-pub mod order;
 pub mod recorded;
 pub mod repeat;
 mod rescue;
@@ -22,6 +21,7 @@ pub mod settings;
 pub mod snapshot;
 mod step;
 mod views;
+pub mod waiting;
 
 pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint};
 pub use settings::{Mode, Optimizer, Schedule, Settings, Task};

@@ -22,6 +22,7 @@ mod page;
 mod predict;
 pub mod problem;
 pub mod routes;
+mod secret;
 pub mod settings;
 mod statistics;
 pub mod tls;

@@ -1,8 +1,6 @@
 //! TLS for a listener: the certificate chain and key from files, taken up again when the files change.
 
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +11,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio_rustls::TlsAcceptor;
+
+use super::secret;
 
 /// The TLS side of one listener. Versions 1.2 and 1.3; HTTP/1.1 is what it speaks inside.
 pub struct Tls {
@@ -29,12 +29,12 @@ impl Tls {
     /// When a file cannot be read or holds no PEM of its kind, others can read the key, or the two do not belong together.
     /// The text names the file.
     pub fn load(cert: &Path, key: &Path) -> Result<Self, String> {
-        let (config, seen) = read(cert, key)?;
+        let files = Files::read(cert, key)?;
         Ok(Self {
             cert: cert.to_owned(),
             key: key.to_owned(),
-            acceptor: ArcSwap::from_pointee(TlsAcceptor::from(Arc::new(config))),
-            seen: Mutex::new(seen),
+            acceptor: ArcSwap::from_pointee(files.acceptor(cert, key)?),
+            seen: Mutex::new(files.digest()),
         })
     }
 
@@ -43,14 +43,15 @@ impl Tls {
     /// # Errors
     /// As [`Tls::load`]: the old certificate stays in use.
     pub fn reload(&self) -> Result<bool, String> {
-        let (config, now) = read(&self.cert, &self.key)?;
+        let files = Files::read(&self.cert, &self.key)?;
+        let now = files.digest();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if *seen == now {
             return Ok(false);
         }
+        let acceptor = files.acceptor(&self.cert, &self.key)?;
         *seen = now;
-        self.acceptor
-            .store(Arc::new(TlsAcceptor::from(Arc::new(config))));
+        self.acceptor.store(Arc::new(acceptor));
         Ok(true)
     }
 
@@ -61,48 +62,61 @@ impl Tls {
     }
 }
 
-fn read(cert: &Path, key: &Path) -> Result<(ServerConfig, blake3::Hash), String> {
-    let chain = certificates(cert)?;
-    let name = key.display();
-    let mut file = File::open(key).map_err(|e| format!("key file {name} cannot be opened: {e}"))?;
-    let mode = file
-        .metadata()
-        .map_err(|e| format!("key file {name} cannot be read: {e}"))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "key file {name} can be read by others (mode {:o}): chmod 600 it",
-            mode & 0o777
-        ));
-    }
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)
-        .map_err(|e| format!("key file {name} cannot be read: {e}"))?;
-    let private = PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|e| format!("key file {name} holds no private key in PEM: {e}"))?;
-    let mut hasher = blake3::Hasher::new();
-    for certificate in &chain {
-        hasher.update(certificate);
-    }
-    hasher.update(&text);
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(chain, private)
-        })
-        .map_err(|e| format!("{} and {name} do not go together: {e}", cert.display()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((config, hasher.finalize()))
+/// Both files as they are.
+struct Files {
+    cert: Vec<u8>,
+    key: Vec<u8>,
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+impl Files {
+    fn read(cert: &Path, key: &Path) -> Result<Self, String> {
+        Ok(Self {
+            cert: certificate_file(cert)?,
+            key: secret::read("key", key)?,
+        })
+    }
+
+    fn digest(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(blake3::hash(&self.cert).as_bytes());
+        hasher.update(&self.key);
+        hasher.finalize()
+    }
+
+    fn acceptor(&self, cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+        let chain = certificates(cert, &self.cert)?;
+        let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|e| {
+            format!(
+                "key file {} holds no private key in PEM: {e}",
+                key.display()
+            )
+        })?;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(chain, private)
+            })
+            .map_err(|e| {
+                format!(
+                    "{} and {} do not go together: {e}",
+                    cert.display(),
+                    key.display()
+                )
+            })?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+fn certificate_file(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|e| format!("certificate file {} cannot be read: {e}", path.display()))
+}
+
+fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let name = path.display();
-    let text =
-        fs::read(path).map_err(|e| format!("certificate file {name} cannot be read: {e}"))?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&text)
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text)
         .collect::<Result<_, _>>()
         .map_err(|e| format!("certificate file {name} is not PEM: {e}"))?;
     if chain.is_empty() {
@@ -120,7 +134,7 @@ fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// When the file holds no certificate.
 pub fn pinned_client(cert: &Path) -> Result<ClientConfig, String> {
-    let known = certificates(cert)?.swap_remove(0);
+    let known = certificates(cert, &certificate_file(cert)?)?.swap_remove(0);
     let pinned = Pinned {
         known,
         algorithms: provider().signature_verification_algorithms,

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use super::secret;
+
 /// Tokens that are accepted, as digests: the texts themselves are not kept, and comparing digests in
 /// constant time tells a guesser neither a length nor a prefix.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,24 +49,10 @@ impl Tokens {
     /// # Errors
     /// When the file cannot be read, others can read it, or it holds no token. The text names the file.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let name = path.display();
-        let mut file =
-            File::open(path).map_err(|e| format!("token file {name} cannot be opened: {e}"))?;
-        let mode = file
-            .metadata()
-            .map_err(|e| format!("token file {name} cannot be read: {e}"))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
-            return Err(format!(
-                "token file {name} can be read by others (mode {:o}): chmod 600 it",
-                mode & 0o777
-            ));
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text)
-            .map_err(|e| format!("token file {name} cannot be read: {e}"))?;
-        Self::parse(&text).map_err(|why| format!("token file {name}: {why}"))
+        let bytes = secret::read("token", path)?;
+        let named = |why: String| format!("token file {}: {why}", path.display());
+        let text = String::from_utf8(bytes).map_err(|_| named("it is not text".to_owned()))?;
+        Self::parse(&text).map_err(named)
     }
 
     /// Tokens from a file; where there is none, a new random token is written to it with mode 0600.

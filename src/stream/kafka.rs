@@ -28,6 +28,9 @@ pub use opening::{Report, check_brokers};
 pub use properties::{Properties, Property};
 pub use source::KafkaSource;
 
+#[cfg(test)]
+pub(crate) use fetch::Batch;
+
 pub(super) use client::{Context, Role, client_config, explain};
 pub(super) use opening::see_topic;
 

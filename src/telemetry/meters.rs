@@ -49,7 +49,6 @@ pub struct Meters {
     skipped: Counter,
     quarantined: Counter,
     went_back: Counter,
-    repeated: Counter,
     clipped: Counter,
     step_seconds: Histogram,
     batch_size: Histogram,
@@ -73,7 +72,6 @@ impl Meters {
             skipped: counter!("skewd_nonfinite_steps_total"),
             quarantined: counter!("skewd_examples_quarantined_total"),
             went_back: counter!("skewd_guard_rollbacks_total"),
-            repeated: counter!("skewd_events_repeated_total"),
             clipped: counter!("skewd_weight_clipped_total"),
             step_seconds: histogram!("skewd_train_step_duration_seconds"),
             batch_size: histogram!("skewd_train_batch_size"),
@@ -87,7 +85,6 @@ impl Meters {
             &meters.skipped,
             &meters.quarantined,
             &meters.went_back,
-            &meters.repeated,
             &meters.clipped,
         ] {
             counter.increment(0);
@@ -151,11 +148,6 @@ impl Meters {
         }
         self.quarantined.increment(report.quarantined.len() as u64);
         self.went_back.increment(u64::from(report.went_back));
-    }
-
-    /// The source delivered records that it had delivered before.
-    pub fn repeated(&self, records: u64) {
-        self.repeated.increment(records);
     }
 
     /// What the batch looked like: `labels` are class indices into `classes`.

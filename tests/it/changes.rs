@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, as_json, file, rows, skewd, skewd_ok};
+use crate::support::{Daemon, as_json, file, refused, repeat, rows, skewd};
 
 const SETTINGS: [&str; 5] = [
     "schema.features=a,b,c,d",
@@ -30,21 +30,7 @@ fn checkpoint(daemon: &Daemon) -> Value {
 
 fn journal_digest(dir: &Path, data: &Path, lines: &[String], settings: &[&str]) -> Value {
     let path: PathBuf = file(dir, "all.jsonl", &lines.join("\n"));
-    let report = dir.join("repeated.json");
-    let mut arguments = vec![
-        "replay",
-        path.to_str().unwrap(),
-        "--journal",
-        data.to_str().unwrap(),
-        "--report",
-        report.to_str().unwrap(),
-    ];
-    for setting in settings {
-        arguments.extend(["--set", setting]);
-    }
-    skewd_ok(&arguments);
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
-    report["digest"].clone()
+    repeat(dir, data, &[path], settings)["digest"].clone()
 }
 
 #[test]
@@ -187,19 +173,8 @@ fn a_feature_that_is_added_changes_no_prediction_before_it_is_learned() {
         last["digest"]
     );
     // What a model knows cannot be taken from it.
-    let refused = skewd(&[
-        "serve",
-        "--set",
-        &format!("data_dir={}", data.display()),
-        "--set",
-        "http.listen=127.0.0.1:0",
-        "--set",
-        "admin.listen=127.0.0.1:0",
-        "--set",
-        "schema.features=a,b,c",
-    ]);
-    let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(78), "{errors}");
+    let (code, errors) = refused(&data, &["schema.features=a,b,c"]);
+    assert_eq!(code, Some(78), "{errors}");
     assert!(
         errors.contains("schema.features") && errors.contains("\"d\""),
         "{errors}"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::support::{Daemon, as_json, file, rows, skewd, skewd_ok};
+use crate::support::{Daemon, as_json, file, repeat, rows, skewd, skewd_ok};
 
 /// Batches that are cut by the clock more often than by their size.
 const HASTY: [&str; 4] = [
@@ -15,23 +15,6 @@ const HASTY: [&str; 4] = [
     "checkpoint.every_examples=700",
     "checkpoint.every_seconds=3600",
 ];
-
-fn repeat(dir: &Path, data: &Path, files: &[PathBuf], settings: &[&str]) -> serde_json::Value {
-    let report = dir.join("repeated.json");
-    let mut arguments: Vec<&str> = vec!["replay"];
-    arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
-    arguments.extend([
-        "--journal",
-        data.to_str().unwrap(),
-        "--report",
-        report.to_str().unwrap(),
-    ]);
-    for setting in settings {
-        arguments.extend(["--set", setting]);
-    }
-    skewd_ok(&arguments);
-    serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap()
-}
 
 fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));

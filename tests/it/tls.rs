@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::support::{Daemon, PATIENCE, skewd};
+use crate::support::{Daemon, PATIENCE, refused, skewd};
 
 /// A certificate for localhost and its key, as files.
 fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
@@ -116,16 +116,22 @@ fn both_listeners_speak_tls_and_take_up_new_certificates_and_tokens() {
     });
     let answer = get(&daemon.address, &cert, "/v1/model", first).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-    // A file that cannot be used changes nothing.
+    // Files that cannot be used change nothing: the second token and the first certificate stay.
+    let old = dir.path().join("old.pem");
+    std::fs::copy(&cert, &old).unwrap();
     std::fs::set_permissions(&tokens, std::fs::Permissions::from_mode(0o644)).unwrap();
     std::fs::write(&cert, "no certificate").unwrap();
-    std::thread::sleep(2 * skewd::serve::keeper::LOOK_EVERY);
-    let old = dir.path().join("old.pem");
-    std::fs::copy(&admin_cert, &old).unwrap();
+    std::thread::sleep(3 * skewd::serve::keeper::LOOK_EVERY);
+    let is_served = |cert: &Path| {
+        get(&daemon.address, cert, "/v1/model", second)
+            .is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    };
+    assert!(is_served(&old));
     let (new_cert, new_key) = certificate(dir.path(), "new");
     std::fs::copy(&new_key, &key).unwrap();
     std::fs::copy(&new_cert, &cert).unwrap();
-    until(|| get(&daemon.address, &cert, "/v1/model", second).is_ok());
+    until(|| is_served(&cert));
+    assert!(!is_served(&old));
     assert_eq!(daemon.stop(), Some(0));
 }
 
@@ -143,21 +149,14 @@ fn certificates_that_cannot_be_served_end_the_start() {
         (&key, &key, "holds no certificate"),
         (&cert, &dir.path().join("absent"), "cannot be opened"),
     ] {
-        let refused = skewd(&[
-            "serve",
-            "--set",
-            &format!("data_dir={}", dir.path().join("data").display()),
-            "--set",
-            "http.listen=127.0.0.1:0",
-            "--set",
-            "admin.listen=127.0.0.1:0",
-            "--set",
-            &format!("http.tls_cert={}", cert.display()),
-            "--set",
-            &format!("http.tls_key={}", key.display()),
-        ]);
-        let errors = String::from_utf8_lossy(&refused.stderr);
-        assert_eq!(refused.status.code(), Some(78), "{errors}");
+        let (code, errors) = refused(
+            &dir.path().join("data"),
+            &[
+                &format!("http.tls_cert={}", cert.display()),
+                &format!("http.tls_key={}", key.display()),
+            ],
+        );
+        assert_eq!(code, Some(78), "{errors}");
         assert!(
             errors.contains("http.tls_cert") && errors.contains(told),
             "{errors}"

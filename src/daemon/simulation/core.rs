@@ -6,10 +6,11 @@ use super::Mutant;
 use crate::checkpoint::Checkpoint;
 use crate::codec::Intake;
 use crate::config::Config;
-use crate::daemon::changes::read_as;
-use crate::example::{Arrival, Outcome, Record};
+use crate::daemon::changes::{intake_for, read_as};
+use crate::example::{Arrival, Record};
 use crate::learner::recorded::{Change, Entry, Recorder, Target};
 use crate::learner::repeat::{Mismatch, Repeat};
+use crate::learner::waiting::Waiting;
 use crate::learner::{Event, Learner, StepReport};
 use crate::state::State;
 
@@ -42,9 +43,7 @@ pub struct Core {
     pub intake: Intake,
     recorder: Recorder,
     learned: VecDeque<Entry>,
-    pending: VecDeque<Record>,
-    waiting: Vec<Record>,
-    told: bool,
+    waiting: Waiting,
     /// States by digest, for going back.
     pub states: HashMap<String, State>,
     /// Digest after so many taken examples, in the order of rollbacks.
@@ -56,26 +55,19 @@ pub struct Core {
 impl Core {
     pub fn new(config: &Config, saved: Option<&Checkpoint>, mutant: Mutant) -> Result<Self, End> {
         let task = config.task().map_err(wrong)?;
-        let (learner, intake) = match saved {
-            None => (Learner::new(task), Intake::new(&config.schema, None)),
+        let learner = match saved {
+            None => Learner::new(task),
             Some(saved) => {
-                let learner =
-                    Learner::restore(task, &saved.state, saved.positions.clone()).map_err(wrong)?;
-                let schema = learner.schema().map(|schema| (**schema).clone());
-                let classes = learner.classes().to_vec();
-                let known = schema.map(|schema| (schema, classes));
-                (learner, Intake::new(&config.schema, known))
+                Learner::restore(task, &saved.state, saved.positions.clone()).map_err(wrong)?
             }
         };
         Ok(Self {
             config: config.clone(),
+            intake: intake_for(config, &learner),
             learner,
-            intake,
             recorder: Recorder::default(),
             learned: VecDeque::new(),
-            pending: VecDeque::new(),
-            waiting: Vec::new(),
-            told: saved.is_some(),
+            waiting: Waiting::default(),
             states: HashMap::new(),
             digests: BTreeMap::new(),
             notes_digests: false,
@@ -89,15 +81,11 @@ impl Core {
     }
 
     fn learn(&mut self, arrivals: &[Arrival]) -> Result<(), End> {
-        if let Some(schema) = self.intake.schema().filter(|_| !self.told).cloned() {
-            self.told = true;
+        if let Some(schema) = self.intake.schema().cloned() {
             self.learner.handle(Event::Schema(schema)).map_err(wrong)?;
         }
         for arrival in arrivals {
-            let record = self.pending.pop_front();
-            if matches!(arrival.outcome, Outcome::Example { .. }) {
-                self.waiting.extend(record);
-            }
+            self.waiting.comes_out(arrival);
             self.recorder.saw(arrival);
             let report = self
                 .learner
@@ -112,7 +100,7 @@ impl Core {
         let Some(report) = report else {
             return Ok(());
         };
-        self.waiting.clear();
+        self.waiting.learned();
         self.learned.push_back(self.recorder.cut(&report));
         self.note_digest()
     }
@@ -127,16 +115,9 @@ impl Core {
         self.learner.roll_back(&state).map_err(wrong)?;
         read_as(&self.config, &mut self.learner, &mut self.intake)
             .map_err(|_| wrong("the older state does not fit"))?;
-        for record in std::mem::take(&mut self.waiting) {
-            let mut arrivals = Vec::new();
-            self.intake.push(record.clone(), &mut arrivals);
-            for arrival in arrivals {
-                self.learner
-                    .handle(Event::Arrival(&arrival))
-                    .map_err(wrong)?;
-            }
-            self.waiting.push(record);
-        }
+        self.waiting
+            .again(&mut self.intake, &mut self.learner, |_, _| {})
+            .map_err(wrong)?;
         self.note_digest()
     }
 
@@ -155,7 +136,7 @@ impl Repeat for Core {
 
     fn take(&mut self, record: Record) -> Result<(), End> {
         let mut arrivals = Vec::new();
-        self.pending.push_back(record.clone());
+        self.waiting.enters(&record);
         self.intake.push(record, &mut arrivals);
         self.learn(&arrivals)
     }
@@ -187,10 +168,7 @@ impl Repeat for Core {
                 self.learner.set(self.config.learner.clone());
                 Ok(())
             }
-            Change::Rollback(target) if self.mutant == Mutant::RollbackForgotten => {
-                let _ = target;
-                Ok(())
-            }
+            Change::Rollback(_) if self.mutant == Mutant::RollbackForgotten => Ok(()),
             Change::Rollback(target) => self.go_back(target),
             Change::Discover(_) => Ok(()),
         }

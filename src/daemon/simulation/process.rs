@@ -13,10 +13,10 @@ use crate::checkpoint::journal::{Appender, Order as Write, read_all_on};
 use crate::cli::checkpoints::of_learner;
 use crate::config::Config;
 use crate::example::{Positions, Record};
-use crate::learner::order::Order;
 use crate::learner::recorded::{Change, Entry, Target};
 use crate::learner::repeat::{Repeat as _, Repeater};
 use crate::state::State;
+use crate::stream::kafka::Batch;
 
 pub const CHECKPOINTS: &str = "data/checkpoints";
 pub const JOURNAL: &str = "data/journal";
@@ -46,7 +46,6 @@ pub struct Process {
     repeater: Option<Repeater>,
     appender: Appender,
     orders: Vec<Write>,
-    order: Order,
     /// Next offset that the source delivers, per partition.
     pub cursor: Positions,
     kept: VecDeque<u64>,
@@ -118,7 +117,6 @@ impl Process {
         history.extend(new);
         let mut process = Self {
             repeater: (!entries.is_empty()).then(|| Repeater::new(entries.into(), &cursor)),
-            order: Order::at(&cursor),
             disk: disk.clone(),
             appender,
             orders: Vec::new(),
@@ -147,23 +145,26 @@ impl Process {
         again: usize,
     ) -> Result<(), End> {
         let log = &stream.0[partition as usize];
-        let next = self.cursor.next(partition).unwrap_or(0) as usize;
-        let end = (next + count).min(log.len());
-        let mut records = log[next.saturating_sub(again)..end].to_vec();
-        self.cursor.0.insert(partition, end as i64);
-        if self.mutant != Mutant::RepeatedTaken {
-            records.retain(|record| self.order.is_new(record));
-        }
-        match &mut self.repeater {
-            Some(repeater) if self.mutant == Mutant::OrderIgnored => {
-                repeater.hold([]);
-                self.take_all(records)
+        let mut next = self.cursor.next(partition).unwrap_or(0);
+        let (begin, end) = (next as usize, (next as usize + count).min(log.len()));
+        let delivered = &log[begin.saturating_sub(again)..end];
+        let records = if self.mutant == Mutant::RepeatedTaken {
+            delivered.to_vec()
+        } else {
+            // What stands between Kafka's client and everything else.
+            let mut batch = Batch::default();
+            for record in delivered {
+                batch.accept(&mut next, record.clone());
             }
-            Some(repeater) => {
+            batch.into_records()
+        };
+        self.cursor.0.insert(partition, end as i64);
+        match &mut self.repeater {
+            Some(repeater) if self.mutant != Mutant::OrderIgnored => {
                 repeater.hold(records);
                 self.go_on()
             }
-            None => self.take_all(records),
+            _ => self.take_all(records),
         }
     }
 

@@ -132,7 +132,7 @@ impl Lane {
 
 /// What one pass over the partitions brought.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     records: Vec<Record>,
     bytes: usize,
     reached: Vec<(i32, i64)>,
@@ -147,7 +147,7 @@ impl Batch {
     }
 
     /// Notes a record unless it came before; moves `next` past it.
-    fn accept(&mut self, next: &mut i64, record: Record) -> bool {
+    pub(crate) fn accept(&mut self, next: &mut i64, record: Record) -> bool {
         if record.offset < *next {
             self.counts.repeated += 1;
             return false;
@@ -157,6 +157,12 @@ impl Batch {
         self.bytes += cost(&record);
         self.records.push(record);
         true
+    }
+
+    /// The records, for who has no hand-over.
+    #[cfg(test)]
+    pub(crate) fn into_records(self) -> Vec<Record> {
+        self.records
     }
 
     /// Hands everything over; true when brokers were heard.

@@ -42,6 +42,39 @@ pub fn replay(dir: &Path, files: &[&Path], settings: &[&str]) -> Value {
     serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap()
 }
 
+/// The report of `replay --journal` over one file for each partition.
+pub fn repeat(dir: &Path, data: &Path, files: &[PathBuf], settings: &[&str]) -> Value {
+    let report = dir.join("repeated.json");
+    let mut arguments: Vec<&str> = vec!["replay"];
+    arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
+    arguments.extend([
+        "--journal",
+        data.to_str().unwrap(),
+        "--report",
+        report.to_str().unwrap(),
+    ]);
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
+    skewd_ok(&arguments);
+    serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap()
+}
+
+/// Code and errors of a daemon that must not start.
+pub fn refused(data: &Path, settings: &[&str]) -> (Option<i32>, String) {
+    let data = format!("data_dir={}", data.display());
+    let mut arguments = vec!["serve"];
+    for setting in [&data, "http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"]
+        .iter()
+        .chain(settings)
+    {
+        arguments.extend(["--set", setting]);
+    }
+    let output = skewd(&arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), errors)
+}
+
 /// A daemon of the test's own, on free ports.
 pub struct Daemon {
     child: Child,
