@@ -353,6 +353,18 @@ mod tests {
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(text, r#"{"n":3,"r":[[0,1,4]],"m":18446744073709551615}"#);
         assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry);
+        // As the first journals have them.
+        for (text, change) in [
+            (
+                r#"{"n":3,"s":{"learner.lambda":2.0}}"#,
+                Change::Settings(serde_json::json!({ "learner.lambda": 2.0 })),
+            ),
+            (r#"{"n":3,"d":7}"#, Change::Discover(7)),
+        ] {
+            let entry = Entry::of_change(3, change);
+            assert_eq!(serde_json::to_string(&entry).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Entry>(text).unwrap(), entry);
+        }
         for change in [
             Change::Settings(serde_json::json!({ "learner.lambda": 2.0 })),
             Change::Discover(7),
