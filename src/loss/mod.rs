@@ -2,91 +2,27 @@
 //!
 //! Everything runs on the host over rows of logits: the weights of ABSGD need every single loss, and as constants
 //! of the gradient they only scale its seed. Logits are f32, row-major (`rows x classes`); losses are f64, in nats.
+//!
+//! # Which loss, and where it comes from
+//!
+//! | setting | what a row teaches | source |
+//! |---|---|---|
+//! | `cross_entropy` | `-ln p_y` | |
+//! | `focal` | `-(1 - p_y)^γ ln p_y` | Lin, Goyal, Girshick, He, Dollár, "Focal loss for dense object detection", 2017 |
+//! | `ldam` | `-ln p_y` of `scale (z - m_y onehot(y))` | Cao, Wei, Gaidon, Arechiga, Ma, "Learning imbalanced datasets with label-distribution-aware margin loss", 2019 |
+//! | `prior_adjustment` | the loss above of `z + τ ln prior` | Menon et al., "Long-tail learning via logit adjustment", 2021: the logit-adjusted softmax cross-entropy |
+//! | `class_balanced` | the loss above times a weight of the class | Cui, Jia, Lin, Song, Belongie, "Class-balanced loss based on effective number of samples", 2019 |
+//!
+//! Plain cross-entropy has functions of its own ([`softmax_cross_entropy`], [`seed_gradient`]); everything else is
+//! an [`Objective`], which knows how many examples of each class there were, and fills a [`Lesson`].
 
-use serde::{Deserialize, Serialize};
+mod classes;
+mod objective;
+mod settings;
 
-/// Which loss is learned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Softmax cross-entropy.
-    #[default]
-    CrossEntropy,
-    /// Cross-entropy times `(1 - p)^focal_gamma`.
-    Focal,
-    /// Label-distribution-aware margins.
-    Ldam,
-}
-
-/// Whether classes are weighed by their effective number, and where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClassBalanced {
-    /// Not at all.
-    #[default]
-    Off,
-    /// Inside the exponent, as the paper.
-    Inside,
-    /// Outside the exponent.
-    Outside,
-}
-
-/// Settings of the loss.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Which loss.
-    pub kind: Kind,
-    /// Exponent of the focal loss.
-    pub focal_gamma: f64,
-    /// Strength τ of the running-prior logit adjustment; 0 = off.
-    pub prior_adjustment: f64,
-    /// Class weights by effective number.
-    pub class_balanced: ClassBalanced,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            kind: Kind::CrossEntropy,
-            focal_gamma: 2.0,
-            prior_adjustment: 0.0,
-            class_balanced: ClassBalanced::Off,
-        }
-    }
-}
-
-impl Settings {
-    /// Refuses what this version does not learn, rather than learning something else.
-    ///
-    /// # Errors
-    /// The key and what to put there.
-    pub fn check(&self) -> Result<(), (String, String)> {
-        let wrong = |key: &str, reason: &str| Err((key.to_owned(), reason.to_owned()));
-        if self.kind != Kind::CrossEntropy {
-            return wrong(
-                "kind",
-                "only \"cross_entropy\" is available in this version",
-            );
-        }
-        if !(self.focal_gamma >= 0.0 && self.focal_gamma.is_finite()) {
-            return wrong("focal_gamma", "must be a number of at least 0");
-        }
-        if self.prior_adjustment != 0.0 {
-            return wrong(
-                "prior_adjustment",
-                "is not available in this version: leave it at 0",
-            );
-        }
-        if self.class_balanced != ClassBalanced::Off {
-            return wrong(
-                "class_balanced",
-                "is not available in this version: leave it at \"off\"",
-            );
-        }
-        Ok(())
-    }
-}
+pub use classes::{balanced_weights, effective_number, log_priors, margins};
+pub use objective::{Lesson, Objective};
+pub use settings::{ClassBalanced, Kind, Settings};
 
 /// Loss of an example whose class the model does not know yet: that of probability 1e-6, `-ln 1e-6`.
 #[allow(clippy::excessive_precision, clippy::unreadable_literal)]
@@ -224,96 +160,4 @@ fn softmax_row(row: &[f32], out: &mut Vec<f32>) -> (f64, f64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn losses(logits: &[f32], classes: usize, labels: &[u32]) -> Vec<f64> {
-        let (mut probabilities, mut losses) = (Vec::new(), Vec::new());
-        softmax_cross_entropy(logits, classes, labels, &mut probabilities, &mut losses);
-        losses
-    }
-
-    #[test]
-    fn the_gradient_is_the_central_difference_of_the_losses() {
-        let logits = [0.5f32, -1.25, 2.0, 0.0, 0.75, -3.0, 1.5, 1.25, -0.5];
-        let (labels, coefficients) = ([0u32, 1, 2], [0.5f32, 2.0, 1.25]);
-        let total = |logits: &[f32]| -> f64 {
-            let each = losses(logits, 3, &labels);
-            each.iter()
-                .zip(coefficients)
-                .map(|(l, c)| l * f64::from(c))
-                .sum()
-        };
-        let (mut probabilities, mut dz) = (Vec::new(), Vec::new());
-        softmax(&logits, 3, &mut probabilities);
-        seed_gradient(&probabilities, 3, &labels, &coefficients, &mut dz);
-        let h = 1.0 / 1024.0; // exact in f32, as are the sums: the losses are f64 all the way
-        for i in 0..logits.len() {
-            let (mut up, mut down) = (logits, logits);
-            up[i] += h;
-            down[i] -= h;
-            let slope = (total(&up) - total(&down)) / (2.0 * f64::from(h));
-            assert!(
-                (slope - f64::from(dz[i])).abs() < 1e-6,
-                "logit {i}: {slope} {}",
-                dz[i]
-            );
-        }
-    }
-
-    #[test]
-    fn huge_logits_give_exact_losses() {
-        assert_eq!(losses(&[1e5, -1e5, -1e5, 1e5], 2, &[1, 1]), [2e5, 0.0]);
-    }
-
-    #[test]
-    fn a_class_that_is_not_known_costs_what_probability_one_millionth_costs() {
-        assert_eq!(losses(&[0.0, 0.0], 2, &[2]), [UNKNOWN_CLASS_LOSS]);
-        assert_eq!(losses(&[], 0, &[0, 1]), [UNKNOWN_CLASS_LOSS; 2]);
-        assert!((UNKNOWN_CLASS_LOSS + 1e-6f64.ln()).abs() < 1e-14);
-        let mut dz = vec![9.0];
-        seed_gradient(&[0.5, 0.5], 2, &[7], &[1.0], &mut dz);
-        assert_eq!(dz, [0.0, 0.0]);
-    }
-
-    #[test]
-    fn what_is_not_finite_shows_in_the_loss() {
-        for bad in [f32::NAN, f32::INFINITY] {
-            let each = losses(&[0.0, bad, 0.0, 1.0], 2, &[0, 0]);
-            assert!(!each[0].is_finite() && each[1].is_finite(), "{each:?}");
-        }
-        assert!(!losses(&[f32::NEG_INFINITY; 2], 2, &[0])[0].is_finite());
-    }
-
-    #[test]
-    fn probabilities_sum_to_one_and_do_not_depend_on_a_shift() {
-        let (mut plain, mut shifted) = (Vec::new(), Vec::new());
-        softmax(&[1.0, 2.0, 4.0], 3, &mut plain);
-        softmax(&[1025.0, 1026.0, 1028.0], 3, &mut shifted);
-        assert_eq!(plain, shifted);
-        assert!((plain.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-    }
-
-    #[test]
-    fn losses_that_are_not_built_yet_are_refused_by_key() {
-        let with = |change: fn(&mut Settings)| {
-            let mut settings = Settings::default();
-            change(&mut settings);
-            settings.check().map_err(|(key, _)| key)
-        };
-        assert_eq!(with(|_| ()), Ok(()));
-        assert_eq!(with(|s| s.kind = Kind::Focal), Err("kind".to_owned()));
-        assert_eq!(
-            with(|s| s.focal_gamma = -1.0),
-            Err("focal_gamma".to_owned())
-        );
-        assert_eq!(
-            with(|s| s.prior_adjustment = 1.0),
-            Err("prior_adjustment".to_owned())
-        );
-        assert_eq!(
-            with(|s| s.class_balanced = ClassBalanced::Inside),
-            Err("class_balanced".to_owned())
-        );
-    }
-}
+mod tests;
