@@ -25,12 +25,16 @@
 //! `ln s` is kept, in f64, and `p = exp(L/λ - ln s)` is bounded by `B/γ_t`: the last exponential cannot overflow.
 
 pub mod momentum;
+pub mod schedule;
 pub mod stats;
+pub mod temperature;
 
 use serde::{Deserialize, Serialize};
 
 pub use momentum::{MomentumForm, UpdateRule, clip_scale, norm_squared, update};
+pub use schedule::{Schedule, ScheduleSettings};
 pub use stats::{ClassWeights, WeightReport, WeightStatistics};
+pub use temperature::Temperature;
 
 use crate::example::{Lambda, Limit};
 use crate::state::{self, State};
@@ -176,11 +180,47 @@ impl Normalizer {
         self.steps
     }
 
+    /// The λ of the batches so far; none before the first.
+    #[must_use]
+    pub fn lambda(&self) -> Option<Lambda> {
+        self.lambda.map(Lambda)
+    }
+
+    /// This normaliser for a λ a little away from that of its batches: it keeps the running objective
+    /// `F = λ ln s`, which hardly changes with λ, instead of s, which does.
+    ///
+    /// Where there is no objective to carry (before the first batch, or after batches with λ = inf) it is given back
+    /// as it is, and [`Normalizer::propose`] restarts it.
+    ///
+    /// ```
+    /// use skewd::absgd::{Normalizer, Settings};
+    /// use skewd::example::Lambda;
+    ///
+    /// let settings = Settings { lambda: Lambda(2.0), ..Settings::default() };
+    /// let before = Normalizer::new().propose(&settings, &[1.0, 3.0], &mut Vec::new()).next;
+    /// let after = before.carried_to(Lambda(1.5));
+    /// assert!((1.5 * after.log_s() - 2.0 * before.log_s()).abs() < 1e-15);
+    /// assert_eq!(after.steps(), before.steps());
+    /// ```
+    #[must_use]
+    pub fn carried_to(&self, lambda: Lambda) -> Self {
+        match self.lambda {
+            Some(before) if before != lambda.0 && before.is_finite() && self.log_s.is_finite() => {
+                Self {
+                    log_s: before * self.log_s / lambda.0,
+                    steps: self.steps,
+                    lambda: Some(lambda.0),
+                }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Weighs a batch: fills `weights` with one `p_i` a loss and says what the normaliser would become.
     ///
     /// `losses` must be finite (one NaN would stay in s for ever). Nothing changes here; the caller stores
     /// [`Proposal::next`] once the whole step is accepted. Where λ differs from that of the batches so far, s is
-    /// another quantity and starts afresh. An empty batch changes nothing.
+    /// another quantity and starts afresh (unless [`Normalizer::carried_to`] moved it there). An empty batch changes nothing.
     pub fn propose(&self, settings: &Settings, losses: &[f64], weights: &mut Vec<f64>) -> Proposal {
         let lambda = settings.lambda.0;
         let before = self.for_lambda(lambda);
