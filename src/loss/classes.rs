@@ -22,8 +22,10 @@ pub fn effective_number(count: f64, beta: f64) -> f64 {
 ///
 /// ```
 /// let mut weights = Vec::new();
-/// skewd::loss::balanced_weights(&[3.0, 1.0], 0.5, &mut weights);
-/// assert_eq!(weights, [2.0 / 2.75, 3.5 / 2.75]);
+/// skewd::loss::balanced_weights(&[2.0, 1.0], 0.0, &mut weights);
+/// assert_eq!(weights, [1.0, 1.0]);
+/// skewd::loss::balanced_weights(&[3e9, 1e9], 1.0 - 1e-15, &mut weights);
+/// assert!((weights[0] - 0.5).abs() < 1e-5 && (weights[1] - 1.5).abs() < 1e-5);
 /// ```
 pub fn balanced_weights(counts: &[f64], beta: f64, out: &mut Vec<f64>) {
     out.clear();
