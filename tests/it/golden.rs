@@ -2,7 +2,9 @@
 //! parameters. The model is f32, so trajectories agree to 5e-5; what is f64 agrees to 1e-11.
 
 mod algorithm1;
+mod losses;
 mod runs;
+mod schedules;
 
 use std::path::Path;
 

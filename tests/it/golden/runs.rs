@@ -3,7 +3,7 @@
 use serde_json::Value;
 use skewd::absgd::{MomentumForm, Normalizer, Settings, UpdateRule};
 use skewd::example::{Lambda, Limit};
-use skewd::loss::{seed_gradient, softmax_cross_entropy};
+use skewd::loss::{self, ClassBalanced, Lesson, Objective, seed_gradient, softmax_cross_entropy};
 use skewd::model::{self, DeviceChoice, Engine, Kind};
 use skewd::state::State;
 
@@ -100,28 +100,36 @@ impl Learner {
         }
     }
 
-    /// One step of the recorded hyperparameters. Two of them are no settings of the product and are arithmetic around
-    /// it here: class weights inside the exponent multiply the losses before they are weighed and the coefficients
-    /// after; alpha, which multiplies g and thereby s, divides the weights (exact for a zero start).
+    /// The loss of the run; class weights inside the exponent are those of these recorded counts.
+    fn loss(&self) -> (loss::Settings, [f64; 3]) {
+        let mut settings = loss::Settings::default();
+        if !self.hyper["class_weights"].is_null() {
+            settings.class_balanced = ClassBalanced::Inside;
+        }
+        (settings, [500.0, 50.0, 5.0])
+    }
+
+    /// One step of the recorded hyperparameters. One of them is no setting of the product and is arithmetic around
+    /// it here: alpha, which multiplies g and thereby s, divides the weights (exact for a zero start).
     fn step(&mut self, batch: &Value, recorded: &Value) -> Step {
         let rows = recorded["B"].as_u64().unwrap() as usize;
         let (x, labels) = (flat(&batch["X"]), flat(&batch["y"]));
         let x = &x[..rows * 5];
         let labels: Vec<u32> = labels[..rows].iter().map(|y| *y as u32).collect();
-        let class_weight: Vec<f64> = match self.hyper["class_weights"].as_array() {
-            Some(weights) => labels
-                .iter()
-                .map(|y| number(&weights[*y as usize]))
-                .collect(),
-            None => vec![1.0; rows],
+        let (settings, counts) = self.loss();
+        let objective = Objective {
+            settings: &settings,
+            counts: &counts,
         };
         let (mut probabilities, mut losses) = (Vec::new(), Vec::new());
+        let mut lesson = Lesson::default();
         let logits = self.engine.forward(x, rows).unwrap();
-        softmax_cross_entropy(logits, 3, &labels, &mut probabilities, &mut losses);
-        losses
-            .iter_mut()
-            .zip(&class_weight)
-            .for_each(|(loss, weight)| *loss *= weight);
+        if objective.is_plain() {
+            softmax_cross_entropy(logits, 3, &labels, &mut probabilities, &mut losses);
+        } else {
+            objective.learn(logits, 3, &labels, &mut lesson);
+            losses.clone_from(&lesson.losses);
+        }
 
         let (mut gamma_t, mut log_g, mut log_s) = (f64::NAN, f64::NAN, f64::NAN);
         let mut weights = vec![1.0; rows];
@@ -139,13 +147,13 @@ impl Learner {
             self.normalizer = proposal.next;
         }
 
-        let coefficients: Vec<f32> = weights
-            .iter()
-            .zip(&class_weight)
-            .map(|(p, w)| (p * w / rows as f64) as f32)
-            .collect();
+        let coefficients: Vec<f32> = weights.iter().map(|p| (p / rows as f64) as f32).collect();
         let mut dz = Vec::new();
-        seed_gradient(&probabilities, 3, &labels, &coefficients, &mut dz);
+        if objective.is_plain() {
+            seed_gradient(&probabilities, 3, &labels, &coefficients, &mut dz);
+        } else {
+            lesson.seed(3, &coefficients, &mut dz);
+        }
         self.engine.backward(x, rows, &dz).unwrap();
         let gradient = self.engine.gradients().unwrap().concat();
         let before = self.parameters();
