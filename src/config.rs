@@ -124,13 +124,15 @@ impl Config {
     /// # Errors
     /// The first key whose value cannot work.
     pub fn check(&self) -> Result<(), Error> {
-        let tables: [(&str, Result<(), learner::settings::Complaint>); 11] = [
+        let members = learner::portfolio::members(&self.learner, &self.loss, &self.model);
+        let tables: [(&str, Result<(), learner::settings::Complaint>); 12] = [
             ("source", self.source.check()),
             ("kafka", self.kafka.check()),
             ("schema", self.schema.check()),
             ("model", self.model.check()),
             ("loss", self.loss.check()),
             ("learner", self.learner.check()),
+            ("learner", members.map(drop)),
             ("evaluation", self.evaluation.check()),
             ("decision", self.decision.check()),
             ("checkpoint", self.checkpoint.check()),

@@ -14,6 +14,7 @@ mod journal;
 mod kafka;
 mod metrics;
 mod poison;
+mod portfolio;
 mod properties;
 mod replay;
 mod resume;
