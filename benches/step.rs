@@ -79,7 +79,7 @@ impl Step for ByEngine {
         self.head.seed(logits, classes, labels);
         let norm = self.engine.backward(x, labels.len(), &self.head.dz)?;
         black_box(norm);
-        self.engine.apply(&RULE, 1.0)
+        self.engine.apply(RULE, 1.0)
     }
 }
 

@@ -124,13 +124,15 @@ impl Config {
     /// # Errors
     /// The first key whose value cannot work.
     pub fn check(&self) -> Result<(), Error> {
-        let tables: [(&str, Result<(), learner::settings::Complaint>); 11] = [
+        let members = learner::portfolio::members(&self.learner, &self.loss, &self.model);
+        let tables: [(&str, Result<(), learner::settings::Complaint>); 12] = [
             ("source", self.source.check()),
             ("kafka", self.kafka.check()),
             ("schema", self.schema.check()),
             ("model", self.model.check()),
             ("loss", self.loss.check()),
             ("learner", self.learner.check()),
+            ("learner", members.map(drop)),
             ("evaluation", self.evaluation.check()),
             ("decision", self.decision.check()),
             ("checkpoint", self.checkpoint.check()),
@@ -200,11 +202,7 @@ impl Config {
     ) -> Result<Self, Error> {
         let mut layers = Layers::over(self);
         for (key, value) in changes {
-            let text = match value {
-                serde_json::Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            layers.add_assignment(&format!("{key}={text}"))?;
+            layers.add_json(key, value)?;
         }
         let mut changed = layers.finish()?;
         // Secrets are hidden wherever settings are written out, and layers are: keep the table as it was.
@@ -342,6 +340,30 @@ mod tests {
         let environment = [("SKEWD_LEARNER__GAMA".to_owned(), "0.4".to_owned())];
         let error = Config::load(&[], environment.into_iter(), &[]).unwrap_err();
         assert!(error.reason.contains("learner.gamma"), "{error}");
+    }
+
+    #[test]
+    fn settings_come_back_from_where_they_are_written_down_as_they_were() {
+        for assignment in [
+            r#"schema.label=" a""#,
+            r#"schema.label="1e5""#,
+            r#"schema.label="[]""#,
+            r#"schema.id="0x10""#,
+            r#"schema.weight='"w"'"#,
+            r#"schema.classes=["\u007f", "b"]"#,
+            r#"decision.costs={"a=b" = 2}"#,
+        ] {
+            let config = load(&[assignment]).unwrap();
+            assert_eq!(config.with(&config.learning()), Ok(config), "{assignment}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_endless_parts_is_no_setting() {
+        let endless = format!("{}a=1", "a.".repeat(200_000));
+        let error = load(&[&endless]).unwrap_err();
+        assert!(error.reason.starts_with("is not a setting"), "{error}");
+        assert!(error.to_string().len() < 200, "{error}");
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! `exp(L/λ)` overflows for an ordinary loss and a small λ, and one infinity would stay in `s` for ever. So only
 //! `ln s` is kept, in f64, and `p = exp(L/λ - ln s)` is bounded by `B/γ_t`: the last exponential cannot overflow.
 
+pub mod adam;
 pub mod momentum;
 pub mod schedule;
 pub mod stats;
@@ -31,6 +32,7 @@ pub mod temperature;
 
 use serde::{Deserialize, Serialize};
 
+pub use adam::{AdamRule, adam};
 pub use momentum::{MomentumForm, UpdateRule, clip_scale, norm_squared, update};
 pub use schedule::{Schedule, ScheduleSettings};
 pub use stats::{ClassWeights, WeightReport, WeightStatistics};
@@ -134,6 +136,31 @@ pub struct Normalizer {
     steps: u64,
     /// The λ these batches were weighed with.
     lambda: Option<f64>,
+}
+
+/// What moves the parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Momentum SGD, as in the paper.
+    Momentum(UpdateRule),
+    /// AdamW.
+    Adam(AdamRule),
+}
+
+impl From<UpdateRule> for Rule {
+    fn from(rule: UpdateRule) -> Self {
+        Self::Momentum(rule)
+    }
+}
+
+impl Rule {
+    /// Multiplies the step size.
+    pub fn slow_down(&mut self, factor: f64) {
+        match self {
+            Self::Momentum(rule) => rule.learning_rate *= factor,
+            Self::Adam(rule) => rule.learning_rate *= factor,
+        }
+    }
 }
 
 /// What a batch would do to the normaliser, for the caller to accept or drop.

@@ -3,6 +3,8 @@
 use super::Failure;
 use super::lane::Lane;
 use crate::config::{self, Config, Layers};
+use crate::learner::Mode;
+use crate::learner::portfolio::SERVED;
 
 /// Learners that one pass may carry.
 const LEARNERS_MAX: usize = 256;
@@ -41,7 +43,10 @@ pub fn combinations(config: &Config, grid: &[String]) -> Result<Vec<Lane>, Failu
         .map(|assignments| {
             let config = with(config, &assignments)?;
             let name = if assignments.is_empty() {
-                ALONE.to_owned()
+                match config.learner.mode {
+                    Mode::Single => ALONE.to_owned(),
+                    Mode::Portfolio => SERVED.to_owned(),
+                }
             } else {
                 assignments.join(" ")
             };

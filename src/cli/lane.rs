@@ -2,7 +2,7 @@
 
 use crate::evaluate::{Exact, Scored};
 use crate::example::{Arrival, Outcome};
-use crate::learner::{Error, Event, Learner, StepReport, Task};
+use crate::learner::{Error, Event, Learner, MemberTask, Mode, StepReport, Task};
 
 /// One learner and its exact scores.
 pub struct Lane {
@@ -12,8 +12,10 @@ pub struct Lane {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// The learner.
     pub learner: Learner,
-    /// Predictions of the last pass.
+    /// Predictions of the last pass, as served.
     pub exact: Exact,
+    /// In portfolio mode, the members with the predictions of each.
+    pub members: Vec<(MemberTask, Exact)>,
     arrived: u64,
     scored: u64,
     counted_from: u64,
@@ -37,11 +39,19 @@ impl Lane {
         settings: serde_json::Map<String, serde_json::Value>,
         learner: Learner,
     ) -> Self {
+        let mut members = learner.members();
+        if learner.settings().mode == Mode::Single {
+            members.clear();
+        }
         Self {
             name,
             settings,
             learner,
             exact: Exact::new(),
+            members: members
+                .into_iter()
+                .map(|task| (task, Exact::new()))
+                .collect(),
             arrived: 0,
             scored: 0,
             counted_from: 0,
@@ -103,16 +113,32 @@ impl Lane {
         } else {
             previous
         };
-        for (index, label) in batch.classes.iter().enumerate() {
-            if self.scored + index as u64 >= self.counted_from {
-                self.exact.push(Scored {
-                    row: batch.places[index].1.unsigned_abs(),
-                    label: *label,
-                    weight: last.weights.get(index).map(|weight| *weight as f32),
-                    probabilities: &last.predicted[index * last.known..(index + 1) * last.known],
-                });
+        for (row, label) in batch.classes.iter().enumerate() {
+            if self.scored + (row as u64) < self.counted_from {
+                continue;
+            }
+            let place = batch.places[row].1.unsigned_abs();
+            let scored = |weight: Option<f64>| (place, *label, weight.filter(|_| !waiting));
+            push(
+                &mut self.exact,
+                scored(last.weights.get(row).copied()),
+                last.row(row),
+            );
+            for (member, (_, exact)) in self.members.iter_mut().enumerate() {
+                if let Some(seen) = self.learner.last_of(member) {
+                    push(exact, scored(seen.weights.get(row).copied()), seen.row(row));
+                }
             }
         }
         self.scored += batch.len() as u64;
     }
+}
+
+fn push(exact: &mut Exact, (row, label, weight): (u64, u32, Option<f64>), probabilities: &[f32]) {
+    exact.push(Scored {
+        row,
+        label,
+        weight: weight.map(|weight| weight as f32),
+        probabilities,
+    });
 }

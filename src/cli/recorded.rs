@@ -355,7 +355,10 @@ impl Repeat for Repetition<'_> {
                 let config = self.config.with(&table).map_err(Failure::from)?;
                 let reads_as_before = self.config.schema == config.schema;
                 self.config = config;
-                self.lane.learner.set(self.config.learner.clone());
+                self.lane
+                    .learner
+                    .set(self.config.learner.clone())
+                    .map_err(Failure::internal)?;
                 self.lane.settings = self.config.learning();
                 if reads_as_before {
                     return Ok(());

@@ -15,9 +15,9 @@ use super::report::{Input, LearnerReport, Report, write_predictions};
 use super::{Failure, ReplayArgs, grid, plot, recorded};
 use crate::codec::{Intake, Schema};
 use crate::config::Config;
-use crate::evaluate::PerClass;
+use crate::evaluate::{Exact, PerClass};
 use crate::example::{Arrival, Outcome};
-use crate::learner::{Event, StepReport};
+use crate::learner::{Event, MemberTask, StepReport};
 use crate::stream::file::FileSource;
 use crate::stream::{self, Polled, Source};
 
@@ -264,15 +264,7 @@ fn finish(
     let names = first.learner.all_classes();
     let mut learners = Vec::new();
     for lane in &lanes {
-        let mut report = LearnerReport::new(
-            lane.name.as_str(),
-            lane.settings.clone().into_iter().collect(),
-            &lane.exact,
-            &names,
-            serde_json::to_value(lane.learner.weight_report()).map_err(Failure::internal)?,
-        );
-        report.digest = Some(digest(lane)?);
-        learners.push(report);
+        learners.extend(reports(lane, &names, lanes.len() > 1)?);
     }
     let report = Report {
         seconds,
@@ -291,9 +283,13 @@ fn finish(
     for (reason, count) in &report.input.rejected {
         println!("rejected: {count} {reason}");
     }
-    let predictions: Vec<_> = lanes
+    let named: Vec<(String, &Exact)> = lanes
         .iter()
-        .map(|lane| (lane.name.as_str(), &lane.exact))
+        .flat_map(|lane| named(lane, lanes.len() > 1))
+        .collect();
+    let predictions: Vec<_> = named
+        .iter()
+        .map(|(name, exact)| (name.as_str(), *exact))
         .collect();
     let unwritten = |path: &Path| {
         let path = path.display().to_string();
@@ -313,6 +309,56 @@ fn finish(
         super::checkpoints::save_replay(dir, config, &first.learner)?;
     }
     Ok(())
+}
+
+/// What was served, then each member, by the names that reports use.
+fn named(lane: &Lane, side_by_side: bool) -> Vec<(String, &Exact)> {
+    let mut all = vec![(lane.name.clone(), &lane.exact)];
+    for (member, exact) in &lane.members {
+        all.push((name_of(lane, member, side_by_side), exact));
+    }
+    all
+}
+
+fn name_of(lane: &Lane, member: &MemberTask, side_by_side: bool) -> String {
+    if side_by_side {
+        format!("{} / {}", lane.name, member.name)
+    } else {
+        member.name.clone()
+    }
+}
+
+/// Figures of what was served, then of each member.
+fn reports(
+    lane: &Lane,
+    names: &[Arc<str>],
+    side_by_side: bool,
+) -> Result<Vec<LearnerReport>, Failure> {
+    let weights = |report| serde_json::to_value(report).map_err(Failure::internal);
+    let mut served = LearnerReport::new(
+        lane.name.as_str(),
+        lane.settings.clone().into_iter().collect(),
+        &lane.exact,
+        names,
+        weights(lane.learner.weight_report())?,
+    );
+    served.digest = Some(digest(lane)?);
+    let mut reports = vec![served];
+    for (index, (member, exact)) in lane.members.iter().enumerate() {
+        let mut settings = lane.settings.clone();
+        settings.extend(member.settings());
+        let report = lane.learner.weight_report_of(index);
+        let mut report = LearnerReport::new(
+            name_of(lane, member, side_by_side),
+            settings.into_iter().collect(),
+            exact,
+            names,
+            weights(report.unwrap_or_else(|| lane.learner.weight_report()))?,
+        );
+        report.share = lane.learner.shares().get(index).copied();
+        reports.push(report);
+    }
+    Ok(reports)
 }
 
 /// Digest of a lane's learning state; empty where not even the schema is known.

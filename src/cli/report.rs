@@ -47,6 +47,9 @@ pub struct LearnerReport {
     /// Digest of its own state, where several learned side by side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Of a member of a portfolio: what it counts for in what is served, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// Its settings, dotted keys.
     pub settings: BTreeMap<String, serde_json::Value>,
     /// Figures over the whole stream.
@@ -73,6 +76,7 @@ impl LearnerReport {
         Self {
             name: name.into(),
             digest: None,
+            share: None,
             settings,
             windowed: predictions.windowed(classes),
             decided: Decided::argmax(&metrics),

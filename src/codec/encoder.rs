@@ -1,18 +1,30 @@
-//! Rows -> inputs of the model, with running moments.
+//! Rows -> inputs of the model, with what is known of the numbers so far.
 
+use super::moments::Moments;
+use super::quantiles::Quantiles;
 use super::schema::{Kind, Schema};
 use super::settings::Encoding;
 use crate::state::{Error, State};
 
 /// Standardised numbers are cut here: one outlier must not move the model alone.
 const CUT: f64 = 8.0;
+/// Further forms of a number under `robust`, in the order of their inputs after the standardised one.
+const FORMS: [&str; 3] = ["log", "quantile", "missing"];
+const LOG: usize = 1;
+const QUANTILE: usize = 2;
+const MISSING: usize = 3;
 
-/// Encodes rows and learns their moments.
+/// Encodes rows and learns what their numbers look like.
 ///
-/// A batch is encoded with the moments as they stood before it; then it is observed. A numeric feature is one
-/// input: the value (`raw`), or `(x - mean) / sd` cut at +-8 (`standard`), where the population standard deviation
-/// comes from Welford's recurrence (1962) in f64, one value after the other; 0 before two values or without
-/// variance. Missing is 0. A categorical feature is one input a bucket, 1 where the value fell, all 0 when missing.
+/// A batch is encoded with what was known before it; then it is observed. A categorical feature is one input a bucket, 1
+/// where the value fell, all 0 when missing. A numeric feature is, by [`Encoding`]:
+///
+/// - `raw`: the value;
+/// - `standard`: `(x - mean) / sd`, cut at +-8; 0 before two values or without variance;
+/// - `robust`: that, the same of its signed log `sign(x) ln(1 + |x|)`, its place among the quantiles so far (-1.7 to 1.7),
+///   and 1 where it is missing.
+///
+/// Missing is 0 everywhere else.
 ///
 /// ```
 /// use skewd::codec::{Encoder, Encoding, Schema, Settings};
@@ -30,23 +42,17 @@ pub struct Encoder {
     columns: Vec<Column>,
     names: Vec<String>,
     moments: Moments,
+    /// Of the signed logs, and the quantiles; for `robust`.
+    compressed: Option<(Moments, Quantiles)>,
 }
 
 /// The inputs of one feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Column {
-    /// One input; its index among the moments.
-    Number { input: usize, moment: usize },
+    /// Inputs from `input` on; its index among the numbers.
+    Number { input: usize, number: usize },
     /// `buckets` inputs from `input` on.
     Category { input: usize, buckets: usize },
-}
-
-/// Count, mean and sum of squared deviations of each numeric feature.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Moments {
-    counts: Vec<u64>,
-    means: Vec<f64>,
-    squares: Vec<f64>,
 }
 
 impl Encoder {
@@ -60,9 +66,13 @@ impl Encoder {
                 Kind::Numeric => {
                     columns.push(Column::Number {
                         input,
-                        moment: numbers,
+                        number: numbers,
                     });
                     names.push(feature.name.clone());
+                    if encoding == Encoding::Robust {
+                        let name = &feature.name;
+                        names.extend(FORMS.map(|form| format!("{name}#{form}")));
+                    }
                     numbers += 1;
                 }
                 Kind::Categorical => {
@@ -76,11 +86,9 @@ impl Encoder {
             encoding,
             columns,
             names,
-            moments: Moments {
-                counts: vec![0; numbers],
-                means: vec![0.0; numbers],
-                squares: vec![0.0; numbers],
-            },
+            moments: Moments::new(numbers),
+            compressed: (encoding == Encoding::Robust)
+                .then(|| (Moments::new(numbers), Quantiles::new(numbers))),
         }
     }
 
@@ -90,7 +98,8 @@ impl Encoder {
         self.names.len()
     }
 
-    /// A name for each input: the feature's, with `#bucket` for one of a category.
+    /// A name for each input: the feature's, with `#bucket` for one of a category and `#log`, `#quantile` or `#missing` for
+    /// the further forms of a number.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
@@ -101,8 +110,12 @@ impl Encoder {
     pub fn encode<'a>(&self, rows: impl Iterator<Item = &'a [f32]>, out: &mut Vec<f32>) {
         let scales = match self.encoding {
             Encoding::Raw => Vec::new(),
-            Encoding::Standard => self.moments.scales(),
+            Encoding::Standard | Encoding::Robust => self.moments.scales(),
         };
+        let compressed = self
+            .compressed
+            .as_ref()
+            .map(|(logs, quantiles)| (logs.scales(), quantiles));
         out.clear();
         for row in rows {
             let start = out.len();
@@ -110,14 +123,20 @@ impl Encoder {
             let inputs = &mut out[start..];
             for (value, column) in row.iter().zip(&self.columns) {
                 match *column {
-                    _ if value.is_nan() => {}
-                    Column::Number { input, moment } => {
-                        inputs[input] = match scales.get(moment) {
-                            None => *value,
-                            Some((mean, scale)) => {
-                                ((f64::from(*value) - mean) * scale).clamp(-CUT, CUT) as f32
-                            }
-                        };
+                    Column::Number { input, .. } if value.is_nan() => {
+                        if compressed.is_some() {
+                            inputs[input + MISSING] = 1.0;
+                        }
+                    }
+                    Column::Category { .. } if value.is_nan() => {}
+                    Column::Number { input, number } => {
+                        inputs[input] = scales
+                            .get(number)
+                            .map_or(*value, |scale| scaled(f64::from(*value), *scale));
+                        if let Some((logs, quantiles)) = &compressed {
+                            inputs[input + LOG] = scaled(signed_log(*value), logs[number]);
+                            inputs[input + QUANTILE] = quantiles.place(number, *value);
+                        }
                     }
                     Column::Category { input, buckets } => {
                         inputs[input + (*value as usize).min(buckets - 1)] = 1.0;
@@ -127,27 +146,43 @@ impl Encoder {
         }
     }
 
-    /// Learns the moments of the rows, one after the other. With `raw` there are none to learn.
+    /// Learns from the rows, one after the other. With `raw` there is nothing to learn.
     pub fn observe<'a>(&mut self, rows: impl Iterator<Item = &'a [f32]>) {
         if self.encoding == Encoding::Raw {
             return;
         }
         for row in rows {
             for (value, column) in row.iter().zip(&self.columns) {
-                if let Column::Number { moment, .. } = column
-                    && !value.is_nan()
-                {
-                    self.moments.add(*moment, f64::from(*value));
+                let Column::Number { number, .. } = *column else {
+                    continue;
+                };
+                if value.is_nan() {
+                    continue;
+                }
+                self.moments.add(number, f64::from(*value));
+                if let Some((logs, _)) = &mut self.compressed {
+                    logs.add(number, signed_log(*value));
                 }
             }
+            if let Some((_, quantiles)) = &mut self.compressed {
+                let values = row.iter().zip(&self.columns);
+                quantiles.add(values.filter_map(|(value, column)| {
+                    matches!(column, Column::Number { .. }).then_some(*value)
+                }));
+            }
+        }
+        if let Some((_, quantiles)) = &mut self.compressed {
+            quantiles.refresh();
         }
     }
 
-    /// Writes the moments under `encoder.`.
+    /// Writes everything under `encoder.`.
     pub fn save(&self, state: &mut State) {
-        state.put_u64("encoder.count", self.moments.counts.clone());
-        state.put_f64("encoder.mean", self.moments.means.clone());
-        state.put_f64("encoder.squares", self.moments.squares.clone());
+        self.moments.save("encoder.", state);
+        if let Some((logs, quantiles)) = &self.compressed {
+            logs.save("encoder.log.", state);
+            quantiles.save(state);
+        }
     }
 
     /// The encoder for a schema that has more features: what it knows of the others stays. Also where each of its inputs
@@ -160,23 +195,36 @@ impl Encoder {
             .iter()
             .map(|name| self.names.iter().position(|known| known == name))
             .collect();
-        for column in &grown.columns {
-            let Column::Number { input, moment } = *column else {
-                continue;
-            };
-            let old = from[input].and_then(|old| {
-                self.columns.iter().find_map(|column| match column {
-                    Column::Number { input, moment } if *input == old => Some(*moment),
-                    _ => None,
-                })
-            });
-            if let Some(old) = old {
-                grown.moments.counts[moment] = self.moments.counts[old];
-                grown.moments.means[moment] = self.moments.means[old];
-                grown.moments.squares[moment] = self.moments.squares[old];
+        let numbers: Vec<Option<usize>> = grown
+            .columns
+            .iter()
+            .filter_map(|column| match *column {
+                Column::Number { input, .. } => {
+                    Some(from[input].and_then(|old| self.number_at(old)))
+                }
+                Column::Category { .. } => None,
+            })
+            .collect();
+        for (number, old) in numbers.iter().enumerate() {
+            let Some(old) = *old else { continue };
+            grown.moments.copy(number, &self.moments, old);
+            if let (Some((logs, _)), Some((known, _))) = (&mut grown.compressed, &self.compressed) {
+                logs.copy(number, known, old);
             }
         }
+        if let (Some((_, quantiles)), Some((_, known))) = (&mut grown.compressed, &self.compressed)
+        {
+            *quantiles = Quantiles::grown(known, &numbers);
+        }
         (grown, from)
+    }
+
+    /// Index among the numbers of the feature whose inputs begin at `input`.
+    fn number_at(&self, input: usize) -> Option<usize> {
+        self.columns.iter().find_map(|column| match *column {
+            Column::Number { input: at, number } if at == input => Some(number),
+            _ => None,
+        })
     }
 
     /// The encoder that was saved, for the same schema and encoding.
@@ -185,34 +233,25 @@ impl Encoder {
     /// When the state has no moments, or of another number of features.
     pub fn load(schema: &Schema, encoding: Encoding, state: &State) -> Result<Self, Error> {
         let mut encoder = Self::new(schema, encoding);
-        let numbers = encoder.moments.counts.len();
-        encoder.moments = Moments {
-            counts: state.u64_exact("encoder.count", numbers)?.to_vec(),
-            means: state.f64_exact("encoder.mean", numbers)?.to_vec(),
-            squares: state.f64_exact("encoder.squares", numbers)?.to_vec(),
-        };
+        let columns = encoder.columns.iter();
+        let numbers = columns
+            .filter(|column| matches!(column, Column::Number { .. }))
+            .count();
+        encoder.moments = Moments::load("encoder.", numbers, state)?;
+        if let Some((logs, quantiles)) = &mut encoder.compressed {
+            *logs = Moments::load("encoder.log.", numbers, state)?;
+            *quantiles = Quantiles::load(numbers, state)?;
+        }
         Ok(encoder)
     }
 }
 
-impl Moments {
-    fn add(&mut self, index: usize, value: f64) {
-        self.counts[index] += 1;
-        let before = value - self.means[index];
-        self.means[index] += before / self.counts[index] as f64;
-        self.squares[index] += before * (value - self.means[index]);
-    }
+/// Standardised and cut.
+fn scaled(value: f64, (mean, scale): (f64, f64)) -> f32 {
+    ((value - mean) * scale).clamp(-CUT, CUT) as f32
+}
 
-    /// Mean and 1 / standard deviation of each feature; 0 for the latter where there is none.
-    fn scales(&self) -> Vec<(f64, f64)> {
-        let moments = self.counts.iter().zip(&self.means).zip(&self.squares);
-        let scale = |((count, mean), squares): ((&u64, &f64), &f64)| {
-            let deviation = (squares / *count as f64).sqrt();
-            if *count < 2 || deviation <= 0.0 {
-                return (*mean, 0.0);
-            }
-            (*mean, 1.0 / deviation)
-        };
-        moments.map(scale).collect()
-    }
+/// Tames wide ranges on both sides of zero.
+fn signed_log(value: f32) -> f64 {
+    f64::from(value.abs()).ln_1p().copysign(f64::from(value))
 }

@@ -33,6 +33,9 @@ pub enum Encoding {
     /// Minus the running mean, divided by the running standard deviation, cut at 8.
     #[default]
     Standard,
+    /// That, the same of the signed logarithm, and the place among the quantiles so far, side by side, with a mark for
+    /// what is missing.
+    Robust,
 }
 
 /// The `[schema]` table of the settings.
@@ -65,7 +68,7 @@ pub struct Settings {
     pub discover_records: usize,
     /// How numbers are encoded.
     pub encoding: Encoding,
-    /// Decayed class shares as inputs; only `false` is accepted.
+    /// Decayed class shares as inputs.
     pub recent_shares: bool,
     /// Buckets into which the values of one categorical feature are hashed.
     pub category_buckets: usize,
@@ -138,12 +141,6 @@ impl Settings {
         within("discover_records", self.discover_records, 1, 1_000_000)?;
         within("category_buckets", self.category_buckets, 1, 65_536)?;
         within("max_record_bytes", self.max_record_bytes, 1, 1 << 30)?;
-        if self.recent_shares {
-            return complain(
-                "recent_shares",
-                "only false is accepted; remove it or set it to false",
-            );
-        }
         Ok(())
     }
 

@@ -15,6 +15,8 @@ const TEST_PREFIX: &str = "SKEWD_TEST_";
 /// Tables whose keys are not ours.
 const OPEN_TABLES: [&str; 2] = [PROPERTIES, "decision.costs"];
 const PROPERTIES: &str = "kafka.properties";
+/// No setting has a name of more parts: nesting them as tables takes stack for each.
+const MOST_PARTS: usize = 8;
 
 /// Layers collected so far, each key checked to exist.
 pub struct Layers {
@@ -101,6 +103,25 @@ impl Layers {
         self.set(key, value)
     }
 
+    /// Lays a value over what is there that was written down, or sent, as JSON. A text is itself where the setting is one,
+    /// whatever it looks like; elsewhere it is read as if it were typed.
+    ///
+    /// # Errors
+    /// When the key is unknown.
+    pub fn add_json(&mut self, key: &str, value: &serde_json::Value) -> Result<(), Error> {
+        let is_text = !holds_numbers(key) && lookup(&self.known, key).is_some_and(Value::is_str);
+        let itself = match value {
+            serde_json::Value::String(_) if is_text => Value::try_from(value).ok(),
+            serde_json::Value::Array(_) => Value::try_from(value).ok(),
+            _ => None,
+        };
+        match (itself, value) {
+            (Some(value), _) => self.add_nested(key, value),
+            (None, serde_json::Value::String(text)) => self.set(key, text),
+            (None, other) => self.set(key, &other.to_string()),
+        }
+    }
+
     fn set(&mut self, key: &str, text: &str) -> Result<(), Error> {
         let value = parse_value(text);
         // A property of librdkafka has dots in its own name.
@@ -118,6 +139,17 @@ impl Layers {
             };
             inner.insert(name.to_owned(), value);
             return self.add(nest(open, Value::Table(inner)), "");
+        }
+        self.add_nested(key, value)
+    }
+
+    fn add_nested(&mut self, key: &str, value: Value) -> Result<(), Error> {
+        if key.split('.').nth(MOST_PARTS).is_some() {
+            return Err(Error {
+                key: key.chars().take(64).chain("...".chars()).collect(),
+                value: None,
+                reason: format!("is not a setting: no name has more than {MOST_PARTS} parts"),
+            });
         }
         self.add(nest(key, value), "")
     }

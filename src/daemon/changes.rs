@@ -105,7 +105,9 @@ impl Trainer {
 
     /// Settings from the next step on.
     pub(super) fn adopt(&mut self, config: Config) -> Result<(), Failure> {
-        self.learner.set(config.learner.clone());
+        self.learner
+            .set(config.learner.clone())
+            .map_err(Failure::internal)?;
         let reads_as_before = self.config.schema == config.schema;
         self.config = config;
         if !reads_as_before {

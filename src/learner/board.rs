@@ -29,8 +29,25 @@ pub struct Board {
     pub counts: Counts,
     /// True when the parameters have not moved for about a thousand batches.
     pub stalled: bool,
+    /// The members of a portfolio; empty in single mode.
+    pub members: Vec<MemberView>,
     /// Progress of the schema's discovery, while it lasts.
     pub discovering: Option<Discovering>,
+}
+
+/// One member of a portfolio.
+#[derive(Debug, Clone, Serialize)]
+pub struct MemberView {
+    /// Its name.
+    pub name: String,
+    /// Its settings by their dotted names.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// What it counts for in what is served.
+    pub share: f64,
+    /// Its score by the user's objective over the latest predictions of each class; `None` where that is not defined yet.
+    pub score: Option<f64>,
+    /// Its weight statistics.
+    pub weights: WeightReport,
 }
 
 /// One point of the history.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::saved::to_json;
 use super::{Error, Learner};
-use crate::codec::Schema;
+use crate::codec::{SHARES, Schema};
 use crate::model::remap_inputs;
 use crate::state::State;
 
@@ -34,11 +34,20 @@ impl Learner {
         if let Some(reason) = schema.cannot_follow(&core.schema) {
             return Err(Error::Growth(reason));
         }
-        let (encoder, from) = core.encoder.grown(schema);
+        let (encoder, mut from) = core.encoder.grown(schema);
+        let width = core.encoder.width();
+        let shares = match core.shares {
+            Some(_) => core.classes.len() * SHARES,
+            None => 0,
+        };
+        from.extend((0..shares).map(|share| Some(width + share)));
         let Some(mut state) = self.save()? else {
             return Ok(());
         };
-        remap_inputs(&mut state, core.encoder.width(), &from);
+        remap_inputs(&mut state, width + shares, &from);
+        let mut memory = core.memory.clone();
+        memory.remap(&features(&core.schema, schema));
+        memory.save(&mut state);
         encoder.save(&mut state);
         state.put_text("schema", to_json(schema));
         let mut grown = Self::restore(self.task.clone(), &state, self.positions().clone())?;
@@ -61,4 +70,11 @@ impl Learner {
         (other.tally, other.settled) = (self.tally, self.settled);
         *self = other;
     }
+}
+
+/// Where each feature of the new schema stands in the known one.
+fn features(known: &Schema, new: &Schema) -> Vec<Option<usize>> {
+    let place = |name: &str| known.features.iter().position(|known| known.name == name);
+    let features = new.features.iter();
+    features.map(|feature| place(&feature.name)).collect()
 }

@@ -7,7 +7,6 @@
 //!
 //! Everything here counts batches, so a replay takes the same decisions.
 
-use super::Task;
 use crate::model::{self, Engine};
 use crate::state::{Blob, State};
 
@@ -63,32 +62,10 @@ impl Guard {
         self.still >= STALLED_COPIES
     }
 
-    /// The older model that takes over when the newest is ruined; the untrained one before there is another.
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub fn sound(
-        &self,
-        task: &Task,
-        inputs: usize,
-        classes: usize,
-    ) -> Result<Engine, model::Error> {
-        let mut engine = if self.good.blobs.is_empty() {
-            Engine::new(&task.model, inputs, task.seed, &task.device)?
-        } else {
-            Engine::load(
-                &task.model,
-                inputs,
-                self.good_classes,
-                task.seed,
-                &task.device,
-                &self.good,
-            )?
-        };
-        while engine.classes() < classes {
-            engine.add_class()?;
-        }
-        Ok(engine)
+    /// The last copy of a sound model, with its number of classes; `None` before there was one.
+    #[must_use]
+    pub fn good(&self) -> Option<(&State, usize)> {
+        (!self.good.blobs.is_empty()).then_some((&self.good, self.good_classes))
     }
 
     /// A step was dropped, and the model was to blame: true when it must go back now.
@@ -175,9 +152,10 @@ impl Guard {
 fn change(before: &State, now: &State) -> Option<f64> {
     let (mut moved, mut norm) = (0.0, 0.0);
     for (name, blob) in &now.blobs {
-        let (Blob::F32 { values: now, .. }, Some(Blob::F32 { values: then, .. })) =
-            (blob, before.blobs.get(name))
-        else {
+        let Blob::F32 { values: now, .. } = blob else {
+            continue;
+        };
+        let Some(Blob::F32 { values: then, .. }) = before.blobs.get(name) else {
             return None;
         };
         if now.len() != then.len() {

@@ -13,17 +13,25 @@ mod growth;
 pub mod guard;
 pub mod hardest;
 pub mod history;
+mod member;
+mod mixture;
+pub mod portfolio;
+mod random;
 pub mod recorded;
+mod rehearsal;
 pub mod repeat;
 mod rescue;
 mod saved;
+mod scorecard;
 pub mod settings;
 pub mod snapshot;
 mod step;
 mod views;
 pub mod waiting;
 
-pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint};
+pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView};
+pub use member::Seen;
+pub use portfolio::{MemberSettings, MemberTask};
 pub use settings::{Mode, Optimizer, Schedule, Settings, Task};
 pub use snapshot::Snapshot;
 pub use step::{LastBatch, StepReport, Verdict};
@@ -72,9 +80,23 @@ pub enum Error {
     /// The schema leaves something out that the model was made of.
     #[error("the features cannot change like this: {0}")]
     Growth(String),
+    /// The settings of a member cannot work.
+    #[error("learner.{key} {reason}")]
+    Settings {
+        /// Key inside `[learner]`.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Examples came before the schema.
     #[error("an example arrived before its schema")]
     NoSchema,
+}
+
+impl Error {
+    fn of_settings((key, reason): settings::Complaint) -> Self {
+        Self::Settings { key, reason }
+    }
 }
 
 /// One model that learns, with all that it needs to go on after a restart.
@@ -184,7 +206,10 @@ impl Learner {
     /// When the engine fails.
     pub fn predict_waiting(&mut self) -> Result<usize, Error> {
         match &mut self.core {
-            Some(core) if !self.batch.is_empty() => core.predict(&self.batch)?,
+            Some(core) if !self.batch.is_empty() => {
+                let classes = core.classes.len() + self.newcomers.len();
+                core.predict(&self.batch, classes)?;
+            }
             _ => {}
         }
         Ok(self.batch.len())
@@ -196,8 +221,7 @@ impl Learner {
             if !self.hardest.wants(weight) {
                 continue;
             }
-            let known = core.last.known;
-            let predicted = &core.last.predicted[index * known..(index + 1) * known];
+            let predicted = core.last.row(index);
             let (partition, offset) = self.batch.places[index];
             self.hardest.push(
                 core.examples,
@@ -231,7 +255,7 @@ impl Learner {
         self.history.push(HistoryPoint {
             step: report.step,
             examples: report.examples,
-            lambda: core.task.learner.lambda.0,
+            lambda: weights.lambda.0,
             log_s: weights.log_s,
             objective: weights.objective,
             effective_sample_size: weights.effective_sample_size,
@@ -293,9 +317,10 @@ impl Learner {
     /// True when the parameters have not moved for about a thousand batches: see [`guard`].
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.core
-            .as_ref()
-            .is_some_and(|core| core.guard.is_stalled())
+        self.core.as_ref().is_some_and(|core| {
+            let mut members = core.members.iter();
+            members.all(|member| member.guard.is_stalled())
+        })
     }
 
     /// Steps committed so far.
@@ -329,11 +354,19 @@ impl Learner {
     }
 
     /// Changes settings from the next step on.
-    pub fn set(&mut self, settings: Settings) {
+    ///
+    /// # Errors
+    /// When they cannot work for a member; everything is then as it was.
+    pub fn set(&mut self, settings: Settings) -> Result<(), Error> {
+        let task = Task {
+            learner: settings,
+            ..self.task.clone()
+        };
         if let Some(core) = &mut self.core {
-            core.task.learner = settings.clone();
+            core.set(task.clone())?;
         }
-        self.task.learner = settings;
+        self.task = task;
+        Ok(())
     }
 
     /// Changes how records are read from here on; what the model is made of changes by [`Self::grow`].

@@ -1,37 +1,39 @@
 //! What happens to a batch whose step could not be committed: see [`super::guard`].
 
-use super::batcher::Batch;
 use super::guard::{Probe, find};
-use super::step::{Core, Verdict};
+use super::member::{Member, Rows};
+use super::step::Verdict;
+use crate::codec::SHARES;
 use crate::loss;
 use crate::model::{self, Engine};
 
 /// What became of a batch in the end.
 pub(super) struct Rescue {
     pub verdict: Verdict,
-    /// Places of the examples that were left out.
+    /// Places of the rows that were learned, ascending.
+    pub learned: Vec<usize>,
+    /// Places of the rows that were left out.
     pub quarantined: Vec<usize>,
     /// The model went back to an older one.
     pub went_back: bool,
 }
 
-impl Core {
-    /// Finds out whether records or the model are to blame. Expects `self.inputs` to hold the batch.
+impl Member {
+    /// Finds out whether records or the model are to blame, and learns what can be learned. Afterwards the rows at hand are
+    /// those that were learned.
     ///
     /// # Errors
     /// When the engine fails.
-    pub(super) fn rescue(&mut self, batch: &Batch) -> Result<Rescue, model::Error> {
-        let width = self.encoder.width();
-        let mut sound = self.guard.sound(&self.task, width, self.classes.len())?;
-        let rows: Vec<usize> = (0..batch.len()).collect();
+    pub(super) fn rescue(&mut self) -> Result<Rescue, model::Error> {
+        let mut sound = self.sound()?;
+        let rows: Vec<usize> = (0..self.batch.classes.len()).collect();
         let mut judge = Judge {
             engine: &mut sound,
-            inputs: &self.inputs,
-            batch,
-            width,
+            batch: &self.batch,
         };
         let guilty = find(&mut judge, &rows)?;
-        self.guard.quarantined += guilty.len() as u64;
+        let fresh = self.batch.fresh;
+        self.guard.quarantined += guilty.iter().filter(|row| **row < fresh).count() as u64;
         let rest: Vec<usize> = rows
             .into_iter()
             .filter(|row| guilty.binary_search(row).is_err())
@@ -39,7 +41,7 @@ impl Core {
         let verdict = if guilty.is_empty() || rest.is_empty() {
             Verdict::SkippedNonFinite
         } else {
-            self.learn_some(batch, &rest)?
+            self.learn_some(&rest)?
         };
         let is_models_fault = verdict == Verdict::SkippedNonFinite && !rest.is_empty();
         let went_back = is_models_fault && self.guard.stumbled();
@@ -48,50 +50,55 @@ impl Core {
         }
         Ok(Rescue {
             verdict,
+            learned: rest,
             quarantined: guilty,
             went_back,
         })
     }
 
-    /// Learns these rows of a batch as if they were all of it.
-    fn learn_some(&mut self, batch: &Batch, rows: &[usize]) -> Result<Verdict, model::Error> {
-        let chosen = Chosen::of(batch, &self.inputs, self.encoder.width(), rows);
-        self.inputs = chosen.inputs;
-        let logits = self.engine.forward(&self.inputs, rows.len())?;
-        loss::softmax_cross_entropy(
-            logits,
-            self.classes.len(),
-            &chosen.classes,
-            &mut self.probabilities,
-            &mut self.losses,
-        );
-        let verdict = self.learn(&chosen.classes, &chosen.importance)?;
-        if !self.last.weights.is_empty() {
-            // Who looks at the batch finds every example at its own place.
-            let mut weights = vec![0.0; batch.len()];
-            for (row, weight) in rows.iter().zip(&self.last.weights) {
-                weights[*row] = *weight;
+    /// The older model that takes over when the newest is ruined; the untrained one before there is another.
+    fn sound(&self) -> Result<Engine, model::Error> {
+        let (model, seed, device) = (&self.task.model, self.seed, &self.device);
+        let mut engine = match self.guard.good() {
+            None => Engine::new(model, self.width, seed, device)?,
+            Some((state, classes)) => {
+                let inputs = self.width
+                    + if self.with_shares {
+                        classes * SHARES
+                    } else {
+                        0
+                    };
+                Engine::load(model, inputs, classes, seed, device, state)?
             }
-            self.last.weights = weights;
+        };
+        while engine.classes() < self.engine.classes() {
+            engine.add_class()?;
+            if self.with_shares {
+                engine.add_inputs(SHARES)?;
+            }
         }
-        Ok(verdict)
+        Ok(engine)
+    }
+
+    /// Learns these rows of a batch as if they were all of it.
+    fn learn_some(&mut self, rows: &[usize]) -> Result<Verdict, model::Error> {
+        self.batch = self.batch.some(rows);
+        self.forward()?;
+        self.learn()
     }
 }
 
-/// Some rows of a batch.
-struct Chosen {
-    inputs: Vec<f32>,
-    classes: Vec<u32>,
-    importance: Vec<f32>,
-}
-
-impl Chosen {
-    fn of(batch: &Batch, inputs: &[f32], width: usize, rows: &[usize]) -> Self {
-        let row = |row: &usize| &inputs[row * width..(row + 1) * width];
+impl Rows {
+    /// Only these rows.
+    fn some(&self, rows: &[usize]) -> Self {
+        let width = self.inputs.len() / self.classes.len().max(1);
+        let row = |row: &usize| &self.inputs[row * width..(row + 1) * width];
         Self {
             inputs: rows.iter().flat_map(row).copied().collect(),
-            classes: rows.iter().map(|row| batch.classes[*row]).collect(),
-            importance: rows.iter().map(|row| batch.importance[*row]).collect(),
+            classes: rows.iter().map(|row| self.classes[*row]).collect(),
+            importance: rows.iter().map(|row| self.importance[*row]).collect(),
+            fresh: rows.iter().filter(|row| **row < self.fresh).count(),
+            ..Self::default()
         }
     }
 }
@@ -99,27 +106,25 @@ impl Chosen {
 /// Asks a sound model about rows.
 struct Judge<'a> {
     engine: &'a mut Engine,
-    inputs: &'a [f32],
-    batch: &'a Batch,
-    width: usize,
+    batch: &'a Rows,
 }
 
 impl Probe for Judge<'_> {
     type Error = model::Error;
 
     fn is_finite(&mut self, rows: &[usize]) -> Result<bool, model::Error> {
-        let chosen = Chosen::of(self.batch, self.inputs, self.width, rows);
-        let (mut probabilities, mut losses, mut gradient) = (Vec::new(), Vec::new(), Vec::new());
+        let mut chosen = self.batch.some(rows);
+        let mut gradient = Vec::new();
         let classes = self.engine.classes();
         let logits = self.engine.forward(&chosen.inputs, rows.len())?;
         loss::softmax_cross_entropy(
             logits,
             classes,
             &chosen.classes,
-            &mut probabilities,
-            &mut losses,
+            &mut chosen.probabilities,
+            &mut chosen.losses,
         );
-        if !losses.iter().all(|loss| loss.is_finite()) {
+        if !chosen.losses.iter().all(|loss| loss.is_finite()) {
             return Ok(false);
         }
         let share = 1.0 / rows.len() as f32;
@@ -129,7 +134,7 @@ impl Probe for Judge<'_> {
             .map(|importance| importance * share)
             .collect();
         loss::seed_gradient(
-            &probabilities,
+            &chosen.probabilities,
             classes,
             &chosen.classes,
             &coefficients,

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use super::batcher::Frontier;
 use super::guard::Guard;
 use super::history::History;
-use super::step::Core;
+use super::member::Member;
+use super::mixture::Mixture;
+use super::portfolio::SINGLE;
+use super::rehearsal::Memory;
+use super::step::{Core, prefix};
 use super::{Error, Learner, Task};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::WeightStatistics;
-use crate::codec::{Encoder, Reason, Schema};
+use crate::codec::{Encoder, Reason, RecentShares, SHARES, Schema};
 use crate::evaluate::Live;
 use crate::example::Positions;
 use crate::model::Engine;
@@ -40,18 +44,17 @@ impl Learner {
         let counters = state.u64_exact("learner.counters", 3)?;
         let mut core = Core::new(task.clone(), Arc::new(schema))?;
         core.encoder = Encoder::load(&core.schema, task.codec.encoding, state)?;
-        core.engine = Engine::load(
-            &task.model,
-            core.encoder.width(),
-            classes.len(),
-            task.seed,
-            &task.device,
-            state,
-        )?;
-        core.normalizer = Normalizer::load(state)?;
-        core.statistics = WeightStatistics::load(state)?;
+        if core.shares.is_some() {
+            core.shares = Some(RecentShares::load(state)?);
+        }
+        core.memory = Memory::load(core.memory.room(), core.schema.len(), state)?;
+        core.mixture = Mixture::load(core.members.len(), task.evaluation.objective, state)?;
+        let members = core.members.len();
+        for member in &mut core.members {
+            let part = part(state, &prefix(member, members));
+            member.load(classes.len(), &part)?;
+        }
         core.live = Live::load(&task.evaluation, state)?;
-        core.guard = Guard::load(state);
         core.classes = classes;
         core.examples = counters[0];
         core.step = counters[1];
@@ -84,16 +87,72 @@ impl Learner {
             vec![core.examples, core.step, core.nonfinite_steps],
         );
         core.encoder.save(&mut state);
-        core.engine.save(&mut state)?;
-        core.normalizer.save(&mut state);
-        core.statistics.save(&mut state);
+        if let Some(shares) = &core.shares {
+            shares.save(&mut state);
+        }
+        core.memory.save(&mut state);
+        core.mixture.save(&mut state);
+        for member in &core.members {
+            let prefix = prefix(member, core.members.len());
+            let mut part = State::default();
+            member.save(&mut part)?;
+            for (name, blob) in part.blobs {
+                state.blobs.insert(format!("{prefix}{name}"), blob);
+            }
+        }
         core.live.save(&mut state);
-        core.guard.save(&mut state);
         state.put_u64(TAKEN_BACK, vec![self.taken_back, self.epoch]);
         self.settled.save(&mut state);
         self.history.save(&mut state);
         Ok(Some(state))
     }
+}
+
+impl Member {
+    fn save(&self, state: &mut State) -> Result<(), Error> {
+        self.engine.save(state)?;
+        self.normalizer.save(state);
+        self.statistics.save(state);
+        self.guard.save(state);
+        if self.task.name != SINGLE {
+            state.put_u64("counters", vec![self.steps, self.skipped]);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, classes: usize, state: &State) -> Result<(), Error> {
+        let shares = if self.with_shares {
+            classes * SHARES
+        } else {
+            0
+        };
+        self.engine = Engine::load(
+            &self.task.model,
+            self.width + shares,
+            classes,
+            self.seed,
+            &self.device,
+            state,
+        )?;
+        self.normalizer = Normalizer::load(state)?;
+        self.statistics = WeightStatistics::load(state)?;
+        self.guard = Guard::load(state);
+        if let Ok([steps, skipped]) = state.u64("counters") {
+            (self.steps, self.skipped) = (*steps, *skipped);
+        }
+        Ok(())
+    }
+}
+
+/// Everything under a prefix, without it.
+fn part(state: &State, prefix: &str) -> State {
+    let mut part = State::default();
+    for (name, blob) in &state.blobs {
+        if let Some(name) = name.strip_prefix(prefix) {
+            part.blobs.insert(name.to_owned(), blob.clone());
+        }
+    }
+    part
 }
 
 impl Tally {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::absgd::{self, MomentumForm, NormalizerStart, UpdateRule};
+use super::portfolio::MemberSettings;
+use crate::absgd::{self, AdamRule, MomentumForm, NormalizerStart, Rule, UpdateRule};
 use crate::example::{Lambda, Limit};
 use crate::{codec, evaluate, loss, model};
 
@@ -12,6 +13,8 @@ use crate::{codec, evaluate, loss, model};
 pub enum Mode {
     /// One learner with the settings of the tables.
     Single,
+    /// Several that differ, with a mixture of them served: see [`super::portfolio`].
+    Portfolio,
 }
 
 /// What moves the parameters.
@@ -20,6 +23,8 @@ pub enum Mode {
 pub enum Optimizer {
     /// Momentum SGD, as in the paper.
     Momentum,
+    /// AdamW, under the same weights; `momentum` is its first memory.
+    Adam,
 }
 
 /// How the learning rate and λ move with the steps.
@@ -54,6 +59,8 @@ pub struct Settings {
     pub optimizer: Optimizer,
     /// Momentum β in [0, 1).
     pub momentum: f64,
+    /// Memory of the mean squared gradient of Adam, in [0, 1).
+    pub adam_beta2: f64,
     /// Where the learning rate enters the velocity.
     pub momentum_form: MomentumForm,
     /// L2 decay, on every parameter.
@@ -66,6 +73,8 @@ pub struct Settings {
     pub rehearsal_memory: usize,
     /// How the learning rate and λ move.
     pub schedule: Schedule,
+    /// The members of a portfolio; the built-in ones where none is given.
+    pub portfolio: Vec<MemberSettings>,
 }
 
 impl Default for Settings {
@@ -82,15 +91,23 @@ impl Default for Settings {
             learning_rate: 0.05,
             optimizer: Optimizer::Momentum,
             momentum: 0.9,
+            adam_beta2: 0.999,
             momentum_form: MomentumForm::Torch,
             weight_decay: 0.0,
             clip_norm: Limit::At(1.0),
             rehearsal_rows: 0,
             rehearsal_memory: 200,
             schedule: Schedule::Constant,
+            portfolio: Vec::new(),
         }
     }
 }
+
+/// Keeps Adam's first steps finite where a gradient is tiny.
+const ADAM_EPSILON: f64 = 1e-8;
+/// More rehearsed rows a step, or stored rows a class, are a slip of the keyboard.
+const MOST_REHEARSED: usize = 65_536;
+const MOST_REMEMBERED: usize = 1_000_000;
 
 /// The key inside the table, and what is wrong with its value.
 pub type Complaint = (String, String);
@@ -113,12 +130,21 @@ impl Settings {
 
     /// The part of the table that moves parameters.
     #[must_use]
-    pub fn update_rule(&self) -> UpdateRule {
-        UpdateRule {
-            learning_rate: self.learning_rate,
-            momentum: self.momentum,
-            form: self.momentum_form,
-            weight_decay: self.weight_decay,
+    pub fn rule(&self) -> Rule {
+        match self.optimizer {
+            Optimizer::Momentum => Rule::Momentum(UpdateRule {
+                learning_rate: self.learning_rate,
+                momentum: self.momentum,
+                form: self.momentum_form,
+                weight_decay: self.weight_decay,
+            }),
+            Optimizer::Adam => Rule::Adam(AdamRule {
+                learning_rate: self.learning_rate,
+                beta1: self.momentum,
+                beta2: self.adam_beta2,
+                epsilon: ADAM_EPSILON,
+                weight_decay: self.weight_decay,
+            }),
         }
     }
 
@@ -153,10 +179,22 @@ impl Settings {
         {
             return complain("clip_norm", "must be a positive number, or \"off\"");
         }
-        if self.rehearsal_rows != 0 {
+        if !(0.0..1.0).contains(&self.adam_beta2) {
+            return complain(
+                "adam_beta2",
+                "must be at least 0 and below 1, such as 0.999",
+            );
+        }
+        if self.rehearsal_rows > MOST_REHEARSED {
             return complain(
                 "rehearsal_rows",
-                "rehearsal is not available in this version: leave it at 0",
+                format!("must be at most {MOST_REHEARSED} rows a step; 0 is off"),
+            );
+        }
+        if !(1..=MOST_REMEMBERED).contains(&self.rehearsal_memory) {
+            return complain(
+                "rehearsal_memory",
+                format!("must be between 1 and {MOST_REMEMBERED} rows a class"),
             );
         }
         Ok(())

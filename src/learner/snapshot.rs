@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::{self, Encoder, Reject, Schema};
+use crate::codec::{self, Encoder, RecentShares, Reject, SHARES, Schema};
 use crate::evaluate::most_probable;
 use crate::example::{Positions, Prediction};
 use crate::model::Frozen;
@@ -27,8 +27,10 @@ pub struct Snapshot {
     pub classes: Vec<Arc<str>>,
     /// Encoder as of that step.
     pub encoder: Encoder,
-    /// Detached copies of the parameters.
-    pub frozen: Frozen,
+    /// Recent class shares as of that step, where they are inputs.
+    pub shares: Option<RecentShares>,
+    /// Detached copies of the members' parameters, with their shares in what is served.
+    pub members: Vec<(f32, Frozen)>,
 }
 
 impl Snapshot {
@@ -48,10 +50,16 @@ impl Snapshot {
         let mut inputs = Vec::with_capacity(rows.len() * self.encoder.width());
         self.encoder
             .encode(rows.iter().map(|row| &**row), &mut inputs);
-        let probabilities = self
-            .frozen
-            .probabilities(&inputs, rows.len())
-            .map_err(|error| error.to_string())?;
+        let inputs = self.with_shares(inputs);
+        let mut probabilities = vec![0.0; rows.len() * self.classes.len()];
+        for (share, member) in &self.members {
+            let of_member = member
+                .probabilities(&inputs, rows.len())
+                .map_err(|error| error.to_string())?;
+            for (sum, p) in probabilities.iter_mut().zip(of_member) {
+                *sum += share * p;
+            }
+        }
         if !probabilities.iter().all(|p| p.is_finite()) {
             return Err("the model's output is not finite".to_owned());
         }
@@ -62,5 +70,20 @@ impl Snapshot {
                 probabilities: row.to_vec(),
             })
             .collect())
+    }
+
+    /// The inputs with the recent class shares after each row.
+    fn with_shares(&self, inputs: Vec<f32>) -> Vec<f32> {
+        let Some(shares) = &self.shares else {
+            return inputs;
+        };
+        let width = self.encoder.width();
+        let mut out =
+            Vec::with_capacity(inputs.len() / width.max(1) * (width + self.classes.len() * SHARES));
+        for row in inputs.chunks_exact(width) {
+            out.extend_from_slice(row);
+            shares.write(self.classes.len(), &mut out);
+        }
+        out
     }
 }

@@ -1,24 +1,26 @@
 //! One step on one screen: predict first, then weigh, then learn; commit all of it or none.
+//!
+//! The batch is encoded once. Every member predicts and learns it on its own ([`super::member`]); what is served, scored
+//! and shown is their mixture ([`super::mixture`]). In single mode there is one member, and the mixture is that member.
 
 use std::sync::Arc;
 
 use super::batcher::Batch;
-use super::guard::Guard;
-use super::rescue::Rescue;
+use super::member::{Encoded, Member, Outcome};
+use super::mixture::Mixture;
+use super::rehearsal::{Drawn, Memory};
 use super::settings::Task;
-use crate::absgd::stats::WeightStatistics;
-use crate::absgd::{Normalizer, clip_scale};
-use crate::codec::{Encoder, Schema};
+use super::{Error, portfolio};
+use crate::codec::{Encoder, RecentShares, SHARES, Schema};
 use crate::evaluate::Live;
-use crate::loss;
-use crate::model::{self, Engine};
+use crate::model;
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// The parameters moved.
     Applied {
-        /// Norm of the mean weighted gradient, before clipping.
+        /// Norm of the mean weighted gradient, before clipping; of several members, that of the one with the largest share.
         gradient_norm: f64,
         /// Examples whose weight met the cap.
         clipped: usize,
@@ -44,21 +46,33 @@ pub struct StepReport {
     pub verdict: Verdict,
     /// Places in the batch of examples that were left out, because no sound model gives them a finite loss and gradient.
     pub quarantined: Vec<usize>,
-    /// True when the model went back to an older one: see [`super::guard`].
+    /// True when a model went back to an older one: see [`super::guard`].
     pub went_back: bool,
 }
 
 /// What the last batch looked like, before and while it was learned. Arrays are reused.
 #[derive(Debug, Default)]
 pub struct LastBatch {
-    /// Classes known when it was predicted.
-    pub known: usize,
-    /// Predicted probabilities, `known` a row.
+    /// Values a row of `predicted`: the classes after the batch.
+    pub stride: usize,
+    /// Classes known when each row was predicted.
+    pub known: Vec<usize>,
+    /// Predicted probabilities, `stride` a row, 0 for a class that was not known.
     pub predicted: Vec<f32>,
     /// Prequential losses, one an example.
     pub losses: Vec<f64>,
-    /// ABSGD weights, one an example; empty where nothing was learned.
+    /// ABSGD weights (of several members, those of the one with the largest share), one an example; empty where nothing
+    /// was learned.
     pub weights: Vec<f64>,
+}
+
+impl LastBatch {
+    /// Predicted probabilities of one row, of the classes known then.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &[f32] {
+        let start = row * self.stride;
+        &self.predicted[start..start + self.known[row]]
+    }
 }
 
 /// Everything that a step reads and writes.
@@ -67,50 +81,53 @@ pub struct Core {
     pub(super) schema: Arc<Schema>,
     pub(super) classes: Vec<Arc<str>>,
     pub(super) encoder: Encoder,
-    pub(super) engine: Engine,
-    pub(super) normalizer: Normalizer,
-    pub(super) statistics: WeightStatistics,
+    /// Recent class shares, where they are inputs.
+    pub(super) shares: Option<RecentShares>,
+    pub(super) memory: Memory,
+    pub(super) members: Vec<Member>,
+    pub(super) mixture: Mixture,
     pub(super) live: Live,
     pub(super) step: u64,
     pub(super) examples: u64,
     pub(super) nonfinite_steps: u64,
-    pub(super) guard: Guard,
     pub(super) last: LastBatch,
-    pub(super) inputs: Vec<f32>,
-    pub(super) probabilities: Vec<f32>,
-    pub(super) losses: Vec<f64>,
-    coefficients: Vec<f32>,
-    seed_gradient: Vec<f32>,
+    encoded: Encoded,
+    drawn: Drawn,
 }
 
 impl Core {
     /// A core that has learned nothing; classes that the settings give are known from the start.
     ///
     /// # Errors
-    /// When the device cannot be opened.
-    pub fn new(task: Task, schema: Arc<Schema>) -> Result<Self, model::Error> {
+    /// When the device cannot be opened, or the settings of a member cannot work.
+    pub fn new(task: Task, schema: Arc<Schema>) -> Result<Self, Error> {
         let encoder = Encoder::new(&schema, task.codec.encoding);
-        let engine = Engine::new(&task.model, encoder.width(), task.seed, &task.device)?;
+        let mut members = Vec::new();
+        for (index, member) in task
+            .members()
+            .map_err(Error::of_settings)?
+            .into_iter()
+            .enumerate()
+        {
+            members.push(Member::new(&task, member, index, encoder.width())?);
+        }
         let given = task.codec.classes.clone();
         let mut core = Self {
             live: Live::new(&task.evaluation),
-            statistics: WeightStatistics::new(),
-            normalizer: Normalizer::new(),
+            shares: task.codec.recent_shares.then(RecentShares::default),
+            memory: Memory::new(room(&members)),
+            mixture: Mixture::new(members.len(), task.evaluation.objective),
+            members,
             encoder,
-            engine,
             task,
             schema,
             classes: Vec::new(),
             step: 0,
             examples: 0,
             nonfinite_steps: 0,
-            guard: Guard::default(),
             last: LastBatch::default(),
-            inputs: Vec::new(),
-            probabilities: Vec::new(),
-            losses: Vec::new(),
-            coefficients: Vec::new(),
-            seed_gradient: Vec::new(),
+            encoded: Encoded::default(),
+            drawn: Drawn::default(),
         };
         for class in given {
             core.join(Arc::from(class))?;
@@ -127,156 +144,198 @@ impl Core {
         batch: &Batch,
         new_classes: &[Arc<str>],
     ) -> Result<StepReport, model::Error> {
-        self.predict(batch)?;
+        let classes = self.classes.len() + new_classes.len();
+        self.encode(batch, classes);
+        let mut outcomes = Vec::with_capacity(self.members.len());
+        for member in &mut self.members {
+            outcomes.push(member.take(&self.encoded, classes)?);
+        }
+        for class in new_classes {
+            self.note_class(Arc::clone(class));
+        }
+        self.mixture
+            .mix(&self.members, &batch.classes, &mut self.last);
         self.score(batch);
-        let loss = mean(&self.last.losses);
-        if new_classes.is_empty() {
-            self.losses.clone_from(&self.last.losses);
-            self.probabilities.clone_from(&self.last.predicted);
-        } else {
-            for class in new_classes {
-                self.join(Arc::clone(class))?;
-            }
-            let logits = self.engine.forward(&self.inputs, batch.len())?;
-            loss::softmax_cross_entropy(
-                logits,
-                self.classes.len(),
-                &batch.classes,
-                &mut self.probabilities,
-                &mut self.losses,
-            );
-        }
-        let Rescue {
-            verdict,
-            quarantined,
-            went_back,
-        } = match self.learn(&batch.classes, &batch.importance)? {
-            Verdict::SkippedNonFinite => self.rescue(batch)?,
-            verdict => Rescue {
-                verdict,
-                quarantined: Vec::new(),
-                went_back: false,
+        let report = self.conclude(batch, outcomes);
+        self.remember(batch, &report.quarantined);
+        let seen: Vec<&super::member::Seen> = self.members.iter().map(|m| &m.last).collect();
+        self.mixture.learn(&seen, &batch.classes, self.examples);
+        Ok(report)
+    }
+
+    /// Counts what the members made of the batch.
+    fn conclude(&mut self, batch: &Batch, outcomes: Vec<Outcome>) -> StepReport {
+        let lead = self.mixture.lead();
+        let verdict = match outcomes[lead].gradient_norm {
+            Some(gradient_norm) => Verdict::Applied {
+                gradient_norm,
+                clipped: outcomes[lead].clipped,
             },
+            None => Verdict::SkippedNonFinite,
         };
-        self.examples += batch.len() as u64;
-        match verdict {
-            Verdict::Applied { .. } => self.step += 1,
-            Verdict::SkippedNonFinite => self.nonfinite_steps += 1,
+        self.last.weights.clear();
+        if outcomes[lead].gradient_norm.is_some() {
+            let weights = &self.members[lead].last.weights;
+            self.last.weights.extend_from_slice(weights);
         }
-        let rows = self.rows(batch).enumerate();
-        self.encoder
-            .observe(rows.filter_map(|(at, row)| (!quarantined.contains(&at)).then_some(row)));
-        self.guard.batch_over(&self.engine)?;
-        Ok(StepReport {
+        self.examples += batch.len() as u64;
+        let applied = outcomes
+            .iter()
+            .any(|outcome| outcome.gradient_norm.is_some());
+        self.step += u64::from(applied);
+        self.nonfinite_steps += u64::from(verdict == Verdict::SkippedNonFinite);
+        let mut quarantined: Vec<usize> = Vec::new();
+        for outcome in &outcomes {
+            quarantined.extend(&outcome.quarantined);
+        }
+        quarantined.sort_unstable();
+        quarantined.dedup();
+        StepReport {
             step: self.step,
             examples: self.examples,
             taken: self.examples,
             batch: batch.len(),
-            loss,
+            loss: mean(&self.last.losses),
             verdict,
             quarantined,
-            went_back,
-        })
+            went_back: outcomes.iter().any(|outcome| outcome.went_back),
+        }
     }
 
-    /// Predicts a batch with the state as it is: fills `last` without weights.
+    /// What later batches know of this one: moments, shares, rows to rehearse.
+    fn remember(&mut self, batch: &Batch, quarantined: &[usize]) {
+        let width = self.schema.features.len();
+        let sound = |row: &usize| !quarantined.contains(row);
+        let rows = (0..batch.len()).filter(sound);
+        self.encoder.observe(
+            rows.clone()
+                .map(|row| &batch.rows[row * width..(row + 1) * width]),
+        );
+        let first = self.examples - batch.len() as u64;
+        let share_width = self.encoded.share_width;
+        for row in rows {
+            let shares = &self.encoded.shares[row * share_width..(row + 1) * share_width];
+            let number = first + row as u64;
+            self.memory
+                .enter(self.task.seed, number, batch, row, width, shares);
+        }
+        if let Some(shares) = &mut self.shares {
+            for class in &batch.classes {
+                shares.observe(*class);
+            }
+        }
+    }
+
+    /// Predicts a batch with the state as it is: fills `last` without weights. `classes` are known to those who ask.
     ///
     /// # Errors
     /// Only when the engine itself fails.
-    pub fn predict(&mut self, batch: &Batch) -> Result<(), model::Error> {
-        self.inputs.clear();
-        let width = self.schema.features.len();
-        self.encoder
-            .encode(batch.rows.chunks_exact(width), &mut self.inputs);
-        let logits = self.engine.forward(&self.inputs, batch.len())?;
-        self.last.known = self.classes.len();
+    pub fn predict(&mut self, batch: &Batch, classes: usize) -> Result<(), model::Error> {
+        self.encode(batch, classes);
+        for member in &mut self.members {
+            member.predict(&self.encoded, classes)?;
+        }
+        self.mixture
+            .mix(&self.members, &batch.classes, &mut self.last);
         self.last.weights.clear();
-        loss::softmax_cross_entropy(
-            logits,
-            self.last.known,
-            &batch.classes,
-            &mut self.last.predicted,
-            &mut self.last.losses,
-        );
         Ok(())
+    }
+
+    /// Encodes the batch, and the rows that are rehearsed with it, with what was known before it.
+    fn encode(&mut self, batch: &Batch, classes: usize) {
+        let features = self.schema.features.len();
+        let encoded = &mut self.encoded;
+        encoded.width = self.encoder.width();
+        self.encoder
+            .encode(batch.rows.chunks_exact(features), &mut encoded.inputs);
+        encoded.classes.clone_from(&batch.classes);
+        encoded.importance.clone_from(&batch.importance);
+        encoded.shares.clear();
+        encoded.share_width = 0;
+        if let Some(shares) = &self.shares {
+            encoded.share_width = classes * SHARES;
+            let mut shares = shares.clone();
+            for class in &batch.classes {
+                shares.write(classes, &mut encoded.shares);
+                shares.observe(*class);
+            }
+        }
+        let wanted = self.members.iter().map(|m| m.rehearses(batch.len())).max();
+        let drawn = &mut self.drawn;
+        self.memory.draw(
+            self.task.seed,
+            self.examples,
+            wanted.unwrap_or(0),
+            encoded.share_width,
+            drawn,
+        );
+        if drawn.classes.is_empty() {
+            encoded.rehearsed = None;
+            return;
+        }
+        let rehearsed = encoded.rehearsed.get_or_insert_default();
+        rehearsed.width = encoded.width;
+        self.encoder
+            .encode(drawn.rows.chunks_exact(features), &mut rehearsed.inputs);
+        rehearsed.classes.clone_from(&drawn.classes);
+        rehearsed.importance.clone_from(&drawn.importance);
+        rehearsed.shares.clone_from(&drawn.shares);
+        rehearsed.share_width = encoded.share_width;
     }
 
     /// Every example is scored before it is learned.
     fn score(&mut self, batch: &Batch) {
-        let known = self.last.known;
-        for (index, class) in batch.classes.iter().enumerate() {
-            let predicted = &self.last.predicted[index * known..(index + 1) * known];
+        for (row, class) in batch.classes.iter().enumerate() {
             self.live
-                .observe(*class, predicted, self.last.losses[index]);
+                .observe(*class, self.last.row(row), self.last.losses[row]);
         }
     }
 
-    /// Losses -> weights -> weighted gradient -> clip -> momentum. Equation 7 of the paper is in `absgd`.
-    pub(super) fn learn(
-        &mut self,
-        classes: &[u32],
-        importance: &[f32],
-    ) -> Result<Verdict, model::Error> {
-        if !self.losses.iter().all(|loss| loss.is_finite()) {
-            return Ok(Verdict::SkippedNonFinite);
-        }
-        let settings = self.task.learner.weights();
-        let proposal = self
-            .normalizer
-            .propose(&settings, &self.losses, &mut self.last.weights);
-
-        let share = 1.0 / classes.len() as f64;
-        self.coefficients.clear();
-        self.coefficients.extend(
-            self.last
-                .weights
-                .iter()
-                .zip(importance)
-                .map(|(weight, importance)| (weight * f64::from(*importance) * share) as f32),
-        );
-        loss::seed_gradient(
-            &self.probabilities,
-            self.classes.len(),
-            classes,
-            &self.coefficients,
-            &mut self.seed_gradient,
-        );
-        let norm_squared =
-            self.engine
-                .backward(&self.inputs, classes.len(), &self.seed_gradient)?;
-        if !norm_squared.is_finite() {
-            self.last.weights.clear();
-            return Ok(Verdict::SkippedNonFinite);
-        }
-        let gradient_norm = norm_squared.sqrt();
-        let scale = clip_scale(gradient_norm, self.task.learner.clip_norm);
-
-        let mut rule = self.task.learner.update_rule();
-        rule.learning_rate *= self.guard.rate();
-        self.engine.apply(&rule, scale)?;
-        self.normalizer = proposal.next;
-        self.statistics
-            .observe(&self.losses, &self.last.weights, classes, proposal.clipped);
-        Ok(Verdict::Applied {
-            gradient_norm,
-            clipped: proposal.clipped,
-        })
-    }
-
-    /// A class joins: the model, the statistics and the metrics each get a place for it.
+    /// A class joins: the members, the mixture and the metrics each get a place for it.
     pub(super) fn join(&mut self, class: Arc<str>) -> Result<(), model::Error> {
-        self.engine.add_class()?;
-        self.classes.push(class);
-        self.statistics.add_class();
-        self.live.add_class();
+        for member in &mut self.members {
+            member.join()?;
+        }
+        self.note_class(class);
         Ok(())
     }
 
-    fn rows<'a>(&self, batch: &'a Batch) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        batch.rows.chunks_exact(self.schema.features.len())
+    /// The members know the class already.
+    fn note_class(&mut self, class: Arc<str>) {
+        self.classes.push(class);
+        self.live.add_class();
     }
+
+    /// Takes over settings from the next step on. The members stay the same.
+    pub(super) fn set(&mut self, task: Task) -> Result<(), Error> {
+        let members = task.members().map_err(Error::of_settings)?;
+        for (member, task) in self.members.iter_mut().zip(members) {
+            member.task = task;
+        }
+        self.task = task;
+        Ok(())
+    }
+}
+
+/// Rows a class that the members want to rehearse from.
+fn room(members: &[Member]) -> usize {
+    let rooms = members.iter().map(|member| &member.task.learner);
+    rooms
+        .filter(|learner| learner.rehearsal_rows > 0)
+        .map(|learner| learner.rehearsal_memory)
+        .max()
+        .unwrap_or(0)
 }
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Name under which a member's part of the state stands; none where there is only one.
+pub(super) fn prefix(member: &Member, members: usize) -> String {
+    if members == 1 && member.task.name == portfolio::SINGLE {
+        String::new()
+    } else {
+        format!("member.{}.", member.task.name)
+    }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use super::board::{Board, Counts, Discovering};
+use super::board::{Board, Counts, Discovering, MemberView};
+use super::member::Member;
 use super::snapshot::Snapshot;
 use super::step::Core;
-use super::{Error, Learner, guard};
+use super::{Error, Learner, MemberTask, Seen, guard};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::{WeightReport, WeightStatistics};
 use crate::codec::Reason;
 use crate::evaluate::{EvaluationReport, Live};
+use crate::model::Frozen;
 
 impl Learner {
     /// The model as of the last step, to be served; `None` before anything was learned.
@@ -30,7 +32,8 @@ impl Learner {
             codec: Arc::clone(&self.task.codec),
             classes: core.classes.clone(),
             encoder: core.encoder.clone(),
-            frozen: core.engine.frozen()?,
+            shares: core.shares.clone(),
+            members: core.frozen()?,
         }))
     }
 
@@ -53,6 +56,7 @@ impl Learner {
             evaluation,
             counts: self.counts(),
             stalled: self.is_stalled(),
+            members: self.member_views(),
             discovering,
         }
     }
@@ -75,6 +79,55 @@ impl Learner {
         }
     }
 
+    /// The members that run side by side, as their settings say; one in single mode.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberTask> {
+        self.task.members().unwrap_or_default()
+    }
+
+    /// How a member predicted and weighed the last batch.
+    #[must_use]
+    pub fn last_of(&self, member: usize) -> Option<&Seen> {
+        let core = self.core.as_ref()?;
+        core.members.get(member).map(|member| &member.last)
+    }
+
+    /// Weight statistics of a member as of the last step.
+    #[must_use]
+    pub fn weight_report_of(&self, member: usize) -> Option<WeightReport> {
+        let core = self.core.as_ref()?;
+        (member < core.members.len()).then(|| core.weight_report_of(member))
+    }
+
+    fn member_views(&self) -> Vec<MemberView> {
+        let Some(core) = self.core.as_ref().filter(|core| core.members.len() > 1) else {
+            return Vec::new();
+        };
+        let view = |(index, member): (usize, &Member)| MemberView {
+            name: member.task.name.clone(),
+            settings: member.task.settings().collect(),
+            share: core.mixture.weights()[index],
+            score: core.mixture.scores()[index],
+            weights: core.weight_report_of(index),
+        };
+        core.members.iter().enumerate().map(view).collect()
+    }
+
+    /// Name of the member with the largest share.
+    #[must_use]
+    pub fn lead(&self) -> Option<&str> {
+        let core = self.core.as_ref()?;
+        Some(&core.members[core.mixture.lead()].task.name)
+    }
+
+    /// What each member counts for in what is served.
+    #[must_use]
+    pub fn shares(&self) -> &[f64] {
+        self.core
+            .as_ref()
+            .map_or(&[], |core| core.mixture.weights())
+    }
+
     /// Weight statistics as of the last step.
     #[must_use]
     pub fn weight_report(&self) -> WeightReport {
@@ -93,23 +146,42 @@ impl Learner {
     #[must_use]
     pub fn update_norm(&self) -> f64 {
         self.core.as_ref().map_or(0.0, |core| {
-            core.task.learner.learning_rate * core.engine.velocity_norm()
+            let lead = &core.members[core.mixture.lead()];
+            lead.task.learner.learning_rate * lead.engine.velocity_norm()
         })
     }
 
     fn guard(&self, pick: fn(&guard::Guard) -> u64) -> u64 {
-        self.core.as_ref().map_or(0, |core| pick(&core.guard))
+        self.core.as_ref().map_or(0, |core| {
+            core.members.iter().map(|member| pick(&member.guard)).sum()
+        })
     }
 }
 
 impl Core {
     pub(super) fn weight_report(&self) -> WeightReport {
-        self.statistics.report(
-            self.task.learner.lambda,
-            self.task.learner.gamma,
-            self.normalizer.log_s(),
+        self.weight_report_of(self.mixture.lead())
+    }
+
+    pub(super) fn weight_report_of(&self, member: usize) -> WeightReport {
+        let member = &self.members[member];
+        member.statistics.report(
+            member.task.learner.lambda,
+            member.task.learner.gamma,
+            member.normalizer.log_s(),
             &self.classes,
         )
+    }
+
+    /// Copies of the members that serve, with their shares.
+    fn frozen(&self) -> Result<Vec<(f32, Frozen)>, Error> {
+        let mut frozen = Vec::new();
+        for (member, weight) in self.members.iter().zip(self.mixture.weights()) {
+            if *weight > 0.0 {
+                frozen.push((*weight as f32, member.engine.frozen()?));
+            }
+        }
+        Ok(frozen)
     }
 
     fn evaluation(&self) -> EvaluationReport {

@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::Error;
 use super::plan::{Dense, Plan};
-use crate::absgd::{MomentumForm, UpdateRule};
+use crate::absgd::adam::Biased;
+use crate::absgd::{AdamRule, MomentumForm, Rule, UpdateRule};
 
 /// A model on a candle device.
 #[derive(Debug)]
@@ -32,30 +33,82 @@ struct Layer {
 struct Parameter {
     var: Var,
     velocity: Tensor,
+    /// Mean squared gradient, from the first step of Adam on.
+    square: Option<Tensor>,
 }
 
 impl Parameter {
     fn new(
         values: Vec<f32>,
         velocity: Vec<f32>,
+        square: Vec<f32>,
         shape: &[usize],
         device: &Device,
     ) -> Result<Self, Error> {
+        let square = (!square.is_empty())
+            .then(|| Tensor::from_vec(square, shape, device))
+            .transpose()?;
         Ok(Self {
+            square,
             var: Var::from_tensor(&Tensor::from_vec(values, shape, device)?)?,
             velocity: Tensor::from_vec(velocity, shape, device)?,
         })
     }
 
-    /// Appends a row (or a value) at rest.
-    fn grow(&mut self, row: Tensor) -> Result<(), Error> {
-        let velocity = Tensor::cat(&[&self.velocity, &row.zeros_like()?], 0)?;
-        self.var = Var::from_tensor(&Tensor::cat(&[&self.var.as_detached_tensor(), &row], 0)?)?;
-        self.velocity = velocity;
+    /// Appends rows (or values, or columns) at rest.
+    fn grow(&mut self, more: Tensor, dimension: usize) -> Result<(), Error> {
+        let rest = more.zeros_like()?;
+        self.velocity = Tensor::cat(&[&self.velocity, &rest], dimension)?;
+        if let Some(square) = &mut self.square {
+            *square = Tensor::cat(&[&*square, &rest], dimension)?;
+        }
+        let value = self.var.as_detached_tensor();
+        self.var = Var::from_tensor(&Tensor::cat(&[&value, &more], dimension)?)?;
         Ok(())
     }
 
-    fn step(&mut self, rule: &UpdateRule, gradient: &Tensor, scale: f32) -> Result<(), Error> {
+    fn step(&mut self, rule: &Rule, time: u64, gradient: &Tensor, scale: f32) -> Result<(), Error> {
+        match rule {
+            Rule::Momentum(rule) => self.step_momentum(rule, gradient, scale),
+            Rule::Adam(rule) => self.step_adam(rule, time, gradient, scale),
+        }
+    }
+
+    fn step_adam(
+        &mut self,
+        rule: &AdamRule,
+        time: u64,
+        gradient: &Tensor,
+        scale: f32,
+    ) -> Result<(), Error> {
+        let numbers = Biased::at(rule, time);
+        let value = self.var.as_detached_tensor();
+        let gradient = gradient.affine(f64::from(scale), 0.0)?;
+        let square = match self.square.take() {
+            Some(square) => square,
+            None => gradient.zeros_like()?,
+        };
+        self.velocity =
+            (self.velocity.affine(rule.beta1, 0.0)? + gradient.affine(1.0 - rule.beta1, 0.0)?)?;
+        let square =
+            (square.affine(rule.beta2, 0.0)? + gradient.sqr()?.affine(1.0 - rule.beta2, 0.0)?)?;
+        let root = square.sqrt()?.affine(1.0, f64::from(numbers.epsilon))?;
+        let change = self
+            .velocity
+            .affine(f64::from(numbers.rate), 0.0)?
+            .div(&root)?;
+        self.square = Some(square);
+        self.var
+            .set(&(value.affine(f64::from(numbers.keep), 0.0)? - change)?)?;
+        Ok(())
+    }
+
+    fn step_momentum(
+        &mut self,
+        rule: &UpdateRule,
+        gradient: &Tensor,
+        scale: f32,
+    ) -> Result<(), Error> {
         let value = self.var.as_detached_tensor();
         let gradient =
             (gradient.affine(f64::from(scale), 0.0)? + value.affine(rule.weight_decay, 0.0)?)?;
@@ -74,9 +127,15 @@ impl Parameter {
         Ok(())
     }
 
-    fn host(&self) -> Result<(Vec<f32>, Vec<f32>), Error> {
+    /// Values, velocity and squares.
+    fn host(&self) -> Result<[Vec<f32>; 3], Error> {
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        Ok((flat(&self.var)?, flat(&self.velocity)?))
+        let square = self.square.as_ref().map(flat).transpose()?;
+        Ok([
+            flat(&self.var)?,
+            flat(&self.velocity)?,
+            square.unwrap_or_default(),
+        ])
     }
 }
 
@@ -87,10 +146,17 @@ impl Layer {
             weight: Parameter::new(
                 dense.weight,
                 dense.weight_velocity,
+                dense.weight_square,
                 &[outputs, inputs],
                 device,
             )?,
-            bias: Parameter::new(dense.bias, dense.bias_velocity, &[outputs], device)?,
+            bias: Parameter::new(
+                dense.bias,
+                dense.bias_velocity,
+                dense.bias_square,
+                &[outputs],
+                device,
+            )?,
         })
     }
 
@@ -123,14 +189,11 @@ impl Autograd {
 
     pub(super) fn add_class(&mut self, plan: &Plan, row: Vec<f32>) -> Result<(), Error> {
         if let Some(output) = self.layers.get_mut(plan.output_layer()) {
-            output.weight.grow(Tensor::from_vec(
-                row,
-                (1, plan.output_inputs()),
-                &self.device,
-            )?)?;
+            let row = Tensor::from_vec(row, (1, plan.output_inputs()), &self.device)?;
+            output.weight.grow(row, 0)?;
             output
                 .bias
-                .grow(Tensor::zeros(1, DType::F32, &self.device)?)?;
+                .grow(Tensor::zeros(1, DType::F32, &self.device)?, 0)?;
         } else {
             let mut dense = Dense::empty(plan.output_inputs());
             dense.push_row(&row);
@@ -183,28 +246,40 @@ impl Autograd {
         Ok(squares.to_scalar()?)
     }
 
-    pub(super) fn apply(&mut self, rule: &UpdateRule, scale: f32) -> Result<(), Error> {
+    pub(super) fn add_inputs(&mut self, more: usize) -> Result<(), Error> {
+        let weight = &mut self.layers[0].weight;
+        let outputs = weight.var.dims2()?.0;
+        weight.grow(Tensor::zeros((outputs, more), DType::F32, &self.device)?, 1)?;
+        self.logits = None;
+        self.rows = 0;
+        self.gradients.clear();
+        Ok(())
+    }
+
+    pub(super) fn apply(&mut self, rule: &Rule, time: u64, scale: f32) -> Result<(), Error> {
         let gradients = std::mem::take(&mut self.gradients);
         if gradients.is_empty() {
             return Err(Error::NoGradient(name_of(0)));
         }
         for (layer, pair) in self.layers.iter_mut().zip(gradients.chunks_exact(2)) {
-            layer.weight.step(rule, &pair[0], scale)?;
-            layer.bias.step(rule, &pair[1], scale)?;
+            layer.weight.step(rule, time, &pair[0], scale)?;
+            layer.bias.step(rule, time, &pair[1], scale)?;
         }
         Ok(())
     }
 
     pub(super) fn layers(&self) -> Result<Vec<Dense>, Error> {
         let host = |layer: &Layer| {
-            let (weight, weight_velocity) = layer.weight.host()?;
-            let (bias, bias_velocity) = layer.bias.host()?;
+            let [weight, weight_velocity, weight_square] = layer.weight.host()?;
+            let [bias, bias_velocity, bias_square] = layer.bias.host()?;
             Ok(Dense {
                 inputs: layer.weight.var.dims2()?.1,
                 weight,
                 bias,
                 weight_velocity,
                 bias_velocity,
+                weight_square,
+                bias_square,
             })
         };
         self.layers.iter().map(host).collect()

@@ -3,7 +3,7 @@
 use super::Error;
 use super::matmul::{Matrix, multiply};
 use super::plan::{Dense, Plan};
-use crate::absgd::{UpdateRule, norm_squared, update};
+use crate::absgd::{Rule, adam, norm_squared, update};
 
 /// A model on the CPU.
 #[derive(Debug)]
@@ -32,6 +32,32 @@ impl Layer {
             weight_gradient: vec![0.0; dense.weight.len()],
             bias_gradient: vec![0.0; dense.bias.len()],
             dense,
+        }
+    }
+
+    /// Step number `time` of the rule.
+    fn apply(&mut self, rule: &Rule, time: u64, scale: f32) {
+        let dense = &mut self.dense;
+        if matches!(rule, Rule::Adam(_)) {
+            dense.remember_squares();
+        }
+        let weight = (
+            &mut dense.weight,
+            &mut dense.weight_velocity,
+            &mut dense.weight_square,
+            &self.weight_gradient,
+        );
+        let bias = (
+            &mut dense.bias,
+            &mut dense.bias_velocity,
+            &mut dense.bias_square,
+            &self.bias_gradient,
+        );
+        for (values, velocity, square, gradient) in [weight, bias] {
+            match rule {
+                Rule::Momentum(rule) => update(rule, values, velocity, gradient, scale),
+                Rule::Adam(rule) => adam(rule, time, values, velocity, square, gradient, scale),
+            }
         }
     }
 
@@ -146,28 +172,22 @@ impl Fused {
         norm
     }
 
-    pub(super) fn apply(&mut self, rule: &UpdateRule, scale: f32) -> Result<(), Error> {
+    pub(super) fn apply(&mut self, rule: &Rule, time: u64, scale: f32) -> Result<(), Error> {
         if !std::mem::take(&mut self.ready) {
             return Err(Error::NoGradient("layer.000.weight".to_owned()));
         }
         for layer in &mut self.layers {
-            let dense = &mut layer.dense;
-            update(
-                rule,
-                &mut dense.weight,
-                &mut dense.weight_velocity,
-                &layer.weight_gradient,
-                scale,
-            );
-            update(
-                rule,
-                &mut dense.bias,
-                &mut dense.bias_velocity,
-                &layer.bias_gradient,
-                scale,
-            );
+            layer.apply(rule, time, scale);
         }
         Ok(())
+    }
+
+    pub(super) fn add_inputs(&mut self, more: usize) {
+        let first = &mut self.layers[0];
+        first.dense.add_inputs(more);
+        first.weight_gradient = vec![0.0; first.dense.weight.len()];
+        self.rows = 0;
+        self.ready = false;
     }
 
     pub(super) fn layers(&self) -> Vec<Dense> {

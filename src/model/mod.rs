@@ -34,8 +34,10 @@ use fused::Fused;
 pub use plan::remap_inputs;
 use plan::{Dense, Plan};
 
-use crate::absgd::{UpdateRule, norm_squared};
+use crate::absgd::{Rule, norm_squared};
 use crate::state::{self, State};
+
+const ADAM_STEPS: &str = "model.adam_steps";
 
 /// Why a model could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +109,7 @@ pub struct ParameterView {
 /// let norm_squared = engine.backward(&x, 1, &[-0.5, 0.5])?; // (softmax - onehot) for label 0
 /// assert_eq!(norm_squared, 1.5);
 /// let rule = UpdateRule { learning_rate: 1.0, momentum: 0.9, form: MomentumForm::Torch, weight_decay: 0.0 };
-/// engine.apply(&rule, 1.0)?;
+/// engine.apply(rule, 1.0)?;
 /// assert_eq!(engine.forward(&x, 1)?, [1.5, -1.5]);
 /// # Ok::<(), skewd::model::Error>(())
 /// ```
@@ -116,6 +118,8 @@ pub struct Engine {
     plan: Plan,
     device: String,
     inner: Inner,
+    /// Steps of Adam so far: its moments began at zero, and that is corrected by their number.
+    adam_steps: u64,
 }
 
 #[derive(Debug)]
@@ -152,6 +156,7 @@ impl Engine {
             plan,
             device: "cpu".to_owned(),
             inner,
+            adam_steps: 0,
         })
     }
 
@@ -169,6 +174,7 @@ impl Engine {
             plan,
             device: name,
             inner,
+            adam_steps: 0,
         })
     }
 
@@ -252,10 +258,34 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such pass since the last class was added, or the device fails.
-    pub fn apply(&mut self, rule: &UpdateRule, scale: f32) -> Result<(), Error> {
+    pub fn apply(&mut self, rule: impl Into<Rule>, scale: f32) -> Result<(), Error> {
+        let rule = rule.into();
+        if matches!(rule, Rule::Adam(_)) {
+            self.adam_steps += 1;
+        }
         match &mut self.inner {
-            Inner::Fused(fused) => fused.apply(rule, scale),
-            Inner::Autograd(autograd) => autograd.apply(rule, scale),
+            Inner::Fused(fused) => fused.apply(&rule, self.adam_steps, scale),
+            Inner::Autograd(autograd) => autograd.apply(&rule, self.adam_steps, scale),
+        }
+    }
+
+    /// Appends inputs. Their weights are zero until something is learned, so no prediction changes by it.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn add_inputs(&mut self, more: usize) -> Result<(), Error> {
+        if more == 0 {
+            return Ok(());
+        }
+        self.plan.add_inputs(more);
+        let has_layers = self.plan.output_layer() > 0 || self.classes() > 0;
+        match &mut self.inner {
+            _ if !has_layers => Ok(()),
+            Inner::Fused(fused) => {
+                fused.add_inputs(more);
+                Ok(())
+            }
+            Inner::Autograd(autograd) => autograd.add_inputs(more),
         }
     }
 
@@ -299,6 +329,9 @@ impl Engine {
         for (index, layer) in self.layers()?.into_iter().enumerate() {
             layer.save(index, state);
         }
+        if self.adam_steps > 0 {
+            state.put_u64(ADAM_STEPS, vec![self.adam_steps]);
+        }
         Ok(())
     }
 
@@ -317,10 +350,13 @@ impl Engine {
         let (device, name) = open_device(device).map_err(Error::Device)?;
         let plan = Plan::new(settings, inputs, seed);
         let layers = plan.load_layers(classes, state)?;
-        Self::assemble(plan, layers, device, name)
+        let mut engine = Self::assemble(plan, layers, device, name)?;
+        if state.blobs.contains_key(ADAM_STEPS) {
+            engine.adam_steps = state.u64_exact(ADAM_STEPS, 1)?[0];
+        }
+        Ok(engine)
     }
 
-    /// The layers with their velocities, on the host.
     /// Euclidean norm of all momentum buffers; 0 where they cannot be read from their device.
     #[must_use]
     pub fn velocity_norm(&self) -> f64 {
@@ -335,6 +371,7 @@ impl Engine {
         })
     }
 
+    /// The layers with their velocities, on the host.
     fn layers(&self) -> Result<Vec<Dense>, Error> {
         match &self.inner {
             Inner::Fused(fused) => Ok(fused.layers()),

@@ -28,6 +28,10 @@ impl Plan {
         self.widths[0]
     }
 
+    pub(super) fn add_inputs(&mut self, more: usize) {
+        self.widths[0] += more;
+    }
+
     /// Index of the output layer, and so the number of hidden ones.
     pub(super) fn output_layer(&self) -> usize {
         self.widths.len() - 1
@@ -84,7 +88,7 @@ impl Plan {
 /// at zero, so that no prediction changes before it is learned. Copies of a model under any prefix change too.
 pub fn remap_inputs(state: &mut State, inputs: usize, from: &[Option<usize>]) {
     let first = |name: &str| {
-        ["param", "momentum"]
+        ["param", "momentum", "square"]
             .iter()
             .any(|kind| name.ends_with(&format!("model.{kind}.000.weight")))
     };
@@ -103,6 +107,17 @@ pub fn remap_inputs(state: &mut State, inputs: usize, from: &[Option<usize>]) {
     }
 }
 
+/// Rows of `inputs` values with `more` zeros after each.
+fn widened(values: &[f32], inputs: usize, more: usize) -> Vec<f32> {
+    let rows = values.len() / inputs.max(1);
+    let mut out = Vec::with_capacity(values.len() + rows * more);
+    for row in values.chunks_exact(inputs.max(1)) {
+        out.extend_from_slice(row);
+        out.resize(out.len() + more, 0.0);
+    }
+    out
+}
+
 /// One layer: `x W^T + b`, with velocities.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Dense {
@@ -112,6 +127,9 @@ pub(super) struct Dense {
     pub bias: Vec<f32>,
     pub weight_velocity: Vec<f32>,
     pub bias_velocity: Vec<f32>,
+    /// Mean squared gradients, under Adam; empty before its first step.
+    pub weight_square: Vec<f32>,
+    pub bias_square: Vec<f32>,
 }
 
 impl Dense {
@@ -123,7 +141,27 @@ impl Dense {
             bias: Vec::new(),
             weight_velocity: Vec::new(),
             bias_velocity: Vec::new(),
+            weight_square: Vec::new(),
+            bias_square: Vec::new(),
         }
+    }
+
+    /// Makes room for what Adam remembers.
+    pub(super) fn remember_squares(&mut self) {
+        self.weight_square.resize(self.weight.len(), 0.0);
+        self.bias_square.resize(self.bias.len(), 0.0);
+    }
+
+    /// Appends inputs whose weights are zero until they are learned.
+    pub(super) fn add_inputs(&mut self, more: usize) {
+        for values in [
+            &mut self.weight,
+            &mut self.weight_velocity,
+            &mut self.weight_square,
+        ] {
+            *values = widened(values, self.inputs, more);
+        }
+        self.inputs += more;
     }
 
     pub(super) fn outputs(&self) -> usize {
@@ -136,6 +174,9 @@ impl Dense {
         self.weight_velocity.resize(self.weight.len(), 0.0);
         self.bias.push(0.0);
         self.bias_velocity.push(0.0);
+        if !self.bias_square.is_empty() {
+            self.remember_squares();
+        }
     }
 
     /// Weight and bias as named arrays.
@@ -170,6 +211,18 @@ impl Dense {
             bias.clone(),
             self.bias,
         );
+        if !self.bias_square.is_empty() {
+            state.put_f32(
+                format!("model.square.{index:03}.weight"),
+                weight.clone(),
+                self.weight_square,
+            );
+            state.put_f32(
+                format!("model.square.{index:03}.bias"),
+                bias.clone(),
+                self.bias_square,
+            );
+        }
         state.put_f32(
             format!("model.momentum.{index:03}.weight"),
             weight,
@@ -196,7 +249,19 @@ impl Dense {
             Ok(values.to_vec())
         };
         let (weight, bias) = ([outputs, inputs], [outputs]);
+        let has_squares = state
+            .blobs
+            .contains_key(&format!("model.square.{index:03}.bias"));
+        let square = |part: &str, shape: &[usize]| {
+            if has_squares {
+                read("square", part, shape)
+            } else {
+                Ok(Vec::new())
+            }
+        };
         Ok(Self {
+            weight_square: square("weight", &weight)?,
+            bias_square: square("bias", &bias)?,
             inputs,
             weight: read("param", "weight", &weight)?,
             bias: read("param", "bias", &bias)?,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::absgd::MomentumForm;
+use crate::absgd::UpdateRule;
 
 const RULE: UpdateRule = UpdateRule {
     learning_rate: 0.05,
@@ -47,7 +48,7 @@ fn noise(len: usize, seed: u32) -> Vec<f32> {
 fn step(engine: &mut Engine, x: &[f32], rows: usize, dz: &[f32]) -> f64 {
     engine.forward(x, rows).unwrap();
     let norm = engine.backward(x, rows, dz).unwrap();
-    engine.apply(&RULE, 1.0).unwrap();
+    engine.apply(RULE, 1.0).unwrap();
     norm
 }
 
@@ -127,7 +128,7 @@ fn a_hundred_steps_stay_together_with_candle() {
                         *z = (*z - (i % 3) as f32) / 16.0;
                     }
                     engine.backward(&x, 16, &dz).unwrap();
-                    engine.apply(&rule, 0.5).unwrap();
+                    engine.apply(rule, 0.5).unwrap();
                 }
             }
             let pairs = ours.parameters().unwrap().into_iter();
@@ -345,14 +346,11 @@ fn slices_that_do_not_fit_and_passes_out_of_order_are_errors() {
             engine.backward(&[0.0; 8], 2, &[0.0; 3]),
             Err(Error::Shape { .. })
         ));
-        assert!(matches!(
-            engine.apply(&RULE, 1.0),
-            Err(Error::NoGradient(_))
-        ));
+        assert!(matches!(engine.apply(RULE, 1.0), Err(Error::NoGradient(_))));
         engine.backward(&[0.0; 8], 2, &[0.0; 4]).unwrap();
         engine.add_class().unwrap();
         assert!(
-            matches!(engine.apply(&RULE, 1.0), Err(Error::NoGradient(_))),
+            matches!(engine.apply(RULE, 1.0), Err(Error::NoGradient(_))),
             "gradients of fewer classes"
         );
     }

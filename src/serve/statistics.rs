@@ -46,7 +46,7 @@ pub struct Top {
 /// `/v1/weights`.
 #[derive(Serialize)]
 pub struct Weights {
-    learner: &'static str,
+    learner: String,
     step: u64,
     examples: u64,
     #[serde(flatten)]
@@ -100,26 +100,41 @@ pub async fn weights(
     query: Result<Query<Window>, QueryRejection>,
 ) -> Result<Json<Weights>, Problem> {
     let window = parsed(query)?;
-    if let Some(name) = window.learner.as_deref()
-        && name != ONLY_LEARNER
-    {
+    let board = board(&gate.app);
+    let named = window.learner.as_deref();
+    let members = board.as_ref().map_or(&[][..], |board| &board.members);
+    let member = match named {
+        Some(name) => members.iter().find(|member| member.name == name),
+        None => members.iter().reduce(|lead, member| {
+            if member.share > lead.share {
+                member
+            } else {
+                lead
+            }
+        }),
+    };
+    if named.is_some_and(|name| member.is_none() && (name != ONLY_LEARNER || !members.is_empty())) {
         return Err(Problem::new(
             Code::UnknownLearner,
             "no learner has this name: /v1/learners lists them",
         )
         .at("learner"));
     }
-    let board = board(&gate.app)?;
+    let (learner, report) = match member {
+        Some(member) => (member.name.clone(), Some(member.weights.clone())),
+        None => (ONLY_LEARNER.to_owned(), None),
+    };
+    let board = board?;
     let history = (window.points.is_some() || window.since.is_some()).then(|| {
         let since = window.since.unwrap_or(0);
         let wanted = window.points.unwrap_or(POINTS_MAX).min(POINTS_MAX);
         thinned(&board.history, since, wanted)
     });
     Ok(Json(Weights {
-        learner: ONLY_LEARNER,
+        learner,
         step: board.step,
         examples: board.examples,
-        report: board.weights.clone(),
+        report: report.unwrap_or_else(|| board.weights.clone()),
         class_order: history.is_some().then(|| names(&board.classes)),
         history,
     }))
@@ -175,14 +190,35 @@ pub async fn evaluation(State(gate): State<Arc<Gate>>) -> Result<Json<Evaluation
 pub async fn learners(State(gate): State<Arc<Gate>>) -> Json<Value> {
     let status = gate.app.status.load();
     let board = gate.app.board.load();
+    let windowed = board.as_ref().map(|board| &board.evaluation.window);
+    let members = board.as_ref().map_or(&[][..], |board| &board.members);
+    if members.is_empty() {
+        return Json(json!({
+            "mode": "single",
+            "learners": [{
+                "name": ONLY_LEARNER,
+                "settings": status.settings,
+                "windowed": windowed,
+                "share": 1.0,
+            }],
+        }));
+    }
+    let learners: Vec<Value> = members
+        .iter()
+        .map(|member| {
+            json!({
+                "name": member.name,
+                "settings": member.settings,
+                "score": member.score,
+                "share": member.share,
+            })
+        })
+        .collect();
     Json(json!({
-        "mode": "single",
-        "learners": [{
-            "name": ONLY_LEARNER,
-            "settings": status.settings,
-            "windowed": board.as_ref().map(|board| &board.evaluation.window),
-            "share": 1.0,
-        }],
+        "mode": "portfolio",
+        "objective": status.settings.get("evaluation.objective"),
+        "served": { "windowed": windowed },
+        "learners": learners,
     }))
 }
 

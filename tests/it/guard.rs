@@ -48,7 +48,7 @@ impl House {
     fn set(&mut self, key: &str, value: Value) {
         let table = [(key.to_owned(), value)].into_iter().collect();
         self.config = self.config.with(&table).unwrap();
-        self.learner.set(self.config.learner.clone());
+        self.learner.set(self.config.learner.clone()).unwrap();
     }
 
     fn digest(&self) -> String {
@@ -250,7 +250,7 @@ fn a_class_that_floods_the_stream_does_not_wipe_out_the_others() {
             }
             let (batch, last) = house.learner.last().unwrap();
             for (index, class) in batch.classes.iter().enumerate() {
-                let row = &last.predicted[index * last.known..(index + 1) * last.known];
+                let row = last.row(index);
                 if *house.learner.classes()[*class as usize] == *"rare" {
                     seen += 1.0;
                     let predicted = row.get(*class as usize).copied().unwrap_or(0.0);

@@ -3,15 +3,18 @@
 // In a test a panic is the failure report, also in the functions that tests share.
 #![allow(clippy::unwrap_used)]
 
+mod bodies;
 mod changes;
 mod commands;
 mod contract;
+mod corpora;
 mod golden;
 mod guard;
 mod journal;
 mod kafka;
 mod metrics;
 mod poison;
+mod portfolio;
 mod properties;
 mod replay;
 mod resume;

@@ -273,7 +273,7 @@ fn learn(
             .collect();
         seed_gradient(&probabilities, 3, &labels, &coefficients, &mut dz);
         engine.backward(&x, rows.len(), &dz).unwrap();
-        engine.apply(&rule, 1.0).unwrap();
+        engine.apply(rule, 1.0).unwrap();
     }
     let parameters = engine.parameters().unwrap();
     parameters

@@ -165,7 +165,7 @@ impl Repeat for Core {
             Change::Settings(settings) => {
                 let table = settings.as_object().cloned().unwrap_or_default();
                 self.config = self.config.with(&table).map_err(wrong)?;
-                self.learner.set(self.config.learner.clone());
+                self.learner.set(self.config.learner.clone()).unwrap();
                 Ok(())
             }
             Change::Rollback(_) if self.mutant == Mutant::RollbackForgotten => Ok(()),

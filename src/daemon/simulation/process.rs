@@ -102,7 +102,7 @@ impl Process {
                         .unwrap_or(&serde_json::Map::new()),
                 )
                 .map_err(wrong)?;
-            core.learner.set(core.config.learner.clone());
+            core.learner.set(core.config.learner.clone()).unwrap();
         }
         let mut history = saved
             .as_ref()

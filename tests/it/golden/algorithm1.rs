@@ -70,7 +70,7 @@ fn learn(rows: &[(Vec<f32>, usize)]) -> Learned {
         let coefficients: Vec<f32> = weights.iter().map(|p| (p / BATCH as f64) as f32).collect();
         seed_gradient(&probabilities, classes, &labels, &coefficients, &mut dz);
         engine.backward(&x, BATCH, &dz).unwrap();
-        engine.apply(&rule, 1.0).unwrap();
+        engine.apply(rule, 1.0).unwrap();
         all_weights.extend_from_slice(&weights);
     }
     (predictions, all_weights)

@@ -164,7 +164,7 @@ impl Learner {
                 .unwrap(),
             weight_decay: number(&self.hyper["weight_decay"]),
         };
-        self.engine.apply(&rule, 1.0).unwrap();
+        self.engine.apply(rule, 1.0).unwrap();
         let after = self.parameters();
         Step {
             losses,

@@ -1,0 +1,415 @@
+//! One learner of those that run side by side: predict, weigh, learn, sub-batch by sub-batch.
+
+use super::guard::Guard;
+use super::portfolio::MemberTask;
+use super::settings::Task;
+use super::step::Verdict;
+use crate::absgd::stats::WeightStatistics;
+use crate::absgd::{Normalizer, clip_scale};
+use crate::codec::SHARES;
+use crate::loss;
+use crate::model::{self, DeviceChoice, Engine};
+
+/// A batch as all members see it: encoded once.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// Inputs that come from features, a row.
+    pub width: usize,
+    /// Inputs of each row, row-major.
+    pub inputs: Vec<f32>,
+    /// Class indexes.
+    pub classes: Vec<u32>,
+    /// Weights outside the exponent.
+    pub importance: Vec<f32>,
+    /// Recent class shares before each row, `share_width` a row; empty when they are no inputs.
+    pub shares: Vec<f32>,
+    /// Recent shares a row: [`SHARES`] for each class that the batch knows in the end.
+    pub share_width: usize,
+    /// Rows to rehearse, in the same form. The first are the same for every member.
+    pub rehearsed: Option<Box<Encoded>>,
+}
+
+impl Encoded {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.classes.len()
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.inputs[row * self.width..(row + 1) * self.width]
+    }
+
+    fn shares(&self, row: usize, classes: usize) -> &[f32] {
+        let start = row * self.share_width;
+        &self.shares[start..start + (classes * SHARES).min(self.share_width)]
+    }
+}
+
+/// How a member predicted and weighed the last batch. Arrays are reused.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Values a row of `predicted`: the classes after the batch.
+    pub stride: usize,
+    /// Predicted probabilities; 0 for a class that was not known.
+    pub predicted: Vec<f32>,
+    /// Classes known when each row was predicted.
+    pub known: Vec<usize>,
+    /// Prequential losses.
+    pub losses: Vec<f64>,
+    /// ABSGD weights; 0 where nothing was learned.
+    pub weights: Vec<f64>,
+}
+
+impl Seen {
+    /// Predicted probabilities of one row, of the classes known then.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &[f32] {
+        let start = row * self.stride;
+        &self.predicted[start..start + self.known[row]]
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Norm of the last gradient that was applied; `None` when nothing was learned.
+    pub gradient_norm: Option<f64>,
+    /// Examples whose weight met the cap.
+    pub clipped: usize,
+    /// Rows that were left out.
+    pub quarantined: Vec<usize>,
+    /// The model went back to an older one.
+    pub went_back: bool,
+}
+
+/// A member's model and all that it needs to go on.
+pub struct Member {
+    pub(super) task: MemberTask,
+    pub(super) seed: u64,
+    pub(super) device: DeviceChoice,
+    /// Inputs that come from features.
+    pub(super) width: usize,
+    /// Whether recent class shares are inputs too.
+    pub(super) with_shares: bool,
+    pub(super) engine: Engine,
+    pub(super) normalizer: Normalizer,
+    pub(super) statistics: WeightStatistics,
+    pub(super) guard: Guard,
+    pub(super) steps: u64,
+    pub(super) skipped: u64,
+    pub(super) last: Seen,
+    pub(super) batch: Rows,
+    pub(super) weights: Vec<f64>,
+    learned: Learned,
+    coefficients: Vec<f32>,
+    seed_gradient: Vec<f32>,
+}
+
+/// The rows of one step: those of the sub-batch, then those that are rehearsed.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub inputs: Vec<f32>,
+    pub classes: Vec<u32>,
+    pub importance: Vec<f32>,
+    pub probabilities: Vec<f32>,
+    pub losses: Vec<f64>,
+    /// How many are not rehearsed.
+    pub fresh: usize,
+}
+
+/// What was learned of a batch, its rehearsed rows left out.
+#[derive(Debug, Default)]
+struct Learned {
+    losses: Vec<f64>,
+    weights: Vec<f64>,
+    classes: Vec<u32>,
+}
+
+impl Member {
+    /// A member that has learned nothing and knows no class.
+    ///
+    /// # Errors
+    /// When the device cannot be opened.
+    pub fn new(
+        common: &Task,
+        task: MemberTask,
+        index: usize,
+        width: usize,
+    ) -> Result<Self, model::Error> {
+        // Members begin apart, so that they do not all err alike.
+        let seed = common.seed.wrapping_add(index as u64);
+        Ok(Self {
+            engine: Engine::new(&task.model, width, seed, &common.device)?,
+            seed,
+            device: common.device,
+            width,
+            with_shares: common.codec.recent_shares,
+            task,
+            normalizer: Normalizer::new(),
+            statistics: WeightStatistics::new(),
+            guard: Guard::default(),
+            steps: 0,
+            skipped: 0,
+            last: Seen::default(),
+            batch: Rows::default(),
+            weights: Vec::new(),
+            learned: Learned::default(),
+            coefficients: Vec::new(),
+            seed_gradient: Vec::new(),
+        })
+    }
+
+    /// The next class joins.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn join(&mut self) -> Result<(), model::Error> {
+        self.engine.add_class()?;
+        if self.with_shares {
+            self.engine.add_inputs(SHARES)?;
+        }
+        self.statistics.add_class();
+        Ok(())
+    }
+
+    /// Rows that a batch of `rows` rehearses.
+    pub fn rehearses(&self, rows: usize) -> usize {
+        rows.div_ceil(self.task.learner.batch_size) * self.task.learner.rehearsal_rows
+    }
+
+    /// Predicts a batch without learning it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn predict(&mut self, batch: &Encoded, classes: usize) -> Result<(), model::Error> {
+        self.begin(batch, classes);
+        let size = self.task.learner.batch_size;
+        let mut start = 0;
+        while start < batch.len() {
+            let end = (start + size).min(batch.len());
+            self.gather(batch, start, end);
+            self.forward()?;
+            self.note_predictions(start, end);
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Predicts and learns a batch, sub-batch by sub-batch; `classes` are known after it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn take(&mut self, batch: &Encoded, classes: usize) -> Result<Outcome, model::Error> {
+        self.begin(batch, classes);
+        let (size, rehearsal) = (
+            self.task.learner.batch_size,
+            self.task.learner.rehearsal_rows,
+        );
+        let mut outcome = Outcome::default();
+        let (mut start, mut rehearsed) = (0, 0);
+        while start < batch.len() {
+            let end = (start + size).min(batch.len());
+            self.gather(batch, start, end);
+            self.rehearse(batch, rehearsed, rehearsal);
+            rehearsed += rehearsal;
+            self.forward()?;
+            self.note_predictions(start, end);
+            self.meet(batch, start, end, rehearsed)?;
+            self.learn_or_rescue(start, &mut outcome)?;
+            start = end;
+        }
+        let Learned {
+            losses,
+            weights,
+            classes,
+        } = &self.learned;
+        self.statistics
+            .observe(losses, weights, classes, outcome.clipped);
+        Ok(outcome)
+    }
+
+    fn begin(&mut self, batch: &Encoded, classes: usize) {
+        let last = &mut self.last;
+        last.stride = classes;
+        last.predicted.clear();
+        last.predicted.resize(batch.len() * classes, 0.0);
+        last.known.clear();
+        last.losses.clear();
+        last.weights.clear();
+        last.weights.resize(batch.len(), 0.0);
+        self.learned.losses.clear();
+        self.learned.weights.clear();
+        self.learned.classes.clear();
+    }
+
+    /// The inputs of rows `start..end`, with the shares as they were before the first of them.
+    fn gather(&mut self, batch: &Encoded, start: usize, end: usize) {
+        let known = self.engine.classes();
+        let rows = &mut self.batch;
+        rows.inputs.clear();
+        for row in start..end {
+            rows.inputs.extend_from_slice(batch.row(row));
+            if self.with_shares {
+                let shares = batch.shares(start, known);
+                rows.inputs.extend_from_slice(shares);
+            }
+        }
+        rows.classes.clear();
+        rows.classes.extend_from_slice(&batch.classes[start..end]);
+        rows.importance.clear();
+        rows.importance
+            .extend_from_slice(&batch.importance[start..end]);
+        rows.fresh = end - start;
+    }
+
+    /// Appends `count` of the drawn rows from `from` on.
+    fn rehearse(&mut self, batch: &Encoded, from: usize, count: usize) {
+        let Some(drawn) = &batch.rehearsed else {
+            return;
+        };
+        let known = self.engine.classes();
+        for row in from..(from + count).min(drawn.len()) {
+            self.batch.inputs.extend_from_slice(drawn.row(row));
+            if self.with_shares {
+                let shares = drawn.shares(row, known);
+                self.batch.inputs.extend_from_slice(shares);
+            }
+            self.batch.classes.push(drawn.classes[row]);
+            self.batch.importance.push(drawn.importance[row]);
+        }
+    }
+
+    /// Probabilities and losses of the rows at hand.
+    pub(super) fn forward(&mut self) -> Result<(), model::Error> {
+        let rows = &mut self.batch;
+        let known = self.engine.classes();
+        let logits = self.engine.forward(&rows.inputs, rows.classes.len())?;
+        loss::softmax_cross_entropy(
+            logits,
+            known,
+            &rows.classes,
+            &mut rows.probabilities,
+            &mut rows.losses,
+        );
+        Ok(())
+    }
+
+    fn note_predictions(&mut self, start: usize, end: usize) {
+        let known = self.engine.classes();
+        let last = &mut self.last;
+        for row in start..end {
+            let from = (row - start) * known;
+            let to = row * last.stride;
+            last.predicted[to..to + known]
+                .copy_from_slice(&self.batch.probabilities[from..from + known]);
+            last.known.push(known);
+            last.losses.push(self.batch.losses[row - start]);
+        }
+    }
+
+    /// Lets the classes of rows `start..end` join, and looks at the rows again if one did.
+    fn meet(
+        &mut self,
+        batch: &Encoded,
+        start: usize,
+        end: usize,
+        rehearsed: usize,
+    ) -> Result<(), model::Error> {
+        let labels = &batch.classes[start..end];
+        let needed = labels.iter().max().map_or(0, |class| *class as usize + 1);
+        if needed <= self.engine.classes() {
+            return Ok(());
+        }
+        while self.engine.classes() < needed {
+            self.join()?;
+        }
+        let rehearsal = self.task.learner.rehearsal_rows;
+        self.gather(batch, start, end);
+        self.rehearse(batch, rehearsed - rehearsal, rehearsal);
+        self.forward()
+    }
+
+    fn learn_or_rescue(&mut self, start: usize, outcome: &mut Outcome) -> Result<(), model::Error> {
+        let fresh = self.batch.fresh;
+        let mut verdict = self.learn()?;
+        let mut places: Vec<usize> = Vec::new();
+        if verdict == Verdict::SkippedNonFinite {
+            let rescue = self.rescue()?;
+            verdict = rescue.verdict;
+            places = rescue.learned;
+            let guilty = rescue.quarantined.into_iter().filter(|row| *row < fresh);
+            outcome.quarantined.extend(guilty.map(|row| start + row));
+            outcome.went_back |= rescue.went_back;
+        } else {
+            places.extend(0..fresh);
+        }
+        match verdict {
+            Verdict::Applied {
+                gradient_norm,
+                clipped,
+            } => {
+                self.steps += 1;
+                outcome.gradient_norm = Some(gradient_norm);
+                outcome.clipped += clipped;
+                self.note_learned(start, fresh, &places);
+            }
+            Verdict::SkippedNonFinite => self.skipped += 1,
+        }
+        self.guard.batch_over(&self.engine)
+    }
+
+    /// The rows at hand, which stood at these places, were learned.
+    fn note_learned(&mut self, start: usize, fresh: usize, places: &[usize]) {
+        let fresh = places.iter().take_while(|place| **place < fresh);
+        for (row, place) in fresh.enumerate() {
+            self.last.weights[start + place] = self.weights[row];
+            self.learned.losses.push(self.batch.losses[row]);
+            self.learned.weights.push(self.weights[row]);
+            self.learned.classes.push(self.batch.classes[row]);
+        }
+    }
+
+    /// Losses -> weights -> weighted gradient -> clip -> update. Equation 7 of the paper is in `absgd`.
+    pub(super) fn learn(&mut self) -> Result<Verdict, model::Error> {
+        let rows = &self.batch;
+        if !rows.losses.iter().all(|loss| loss.is_finite()) {
+            return Ok(Verdict::SkippedNonFinite);
+        }
+        let settings = self.task.learner.weights();
+        let proposal = self
+            .normalizer
+            .propose(&settings, &rows.losses, &mut self.weights);
+        let share = 1.0 / rows.classes.len() as f64;
+        self.coefficients.clear();
+        self.coefficients.extend(
+            self.weights
+                .iter()
+                .zip(&rows.importance)
+                .map(|(weight, importance)| (weight * f64::from(*importance) * share) as f32),
+        );
+        loss::seed_gradient(
+            &rows.probabilities,
+            self.engine.classes(),
+            &rows.classes,
+            &self.coefficients,
+            &mut self.seed_gradient,
+        );
+        let norm_squared =
+            self.engine
+                .backward(&rows.inputs, rows.classes.len(), &self.seed_gradient)?;
+        if !norm_squared.is_finite() {
+            return Ok(Verdict::SkippedNonFinite);
+        }
+        let gradient_norm = norm_squared.sqrt();
+        let scale = clip_scale(gradient_norm, self.task.learner.clip_norm);
+        let mut rule = self.task.learner.rule();
+        rule.slow_down(self.guard.rate());
+        self.engine.apply(rule, scale)?;
+        self.normalizer = proposal.next;
+        Ok(Verdict::Applied {
+            gradient_norm,
+            clipped: proposal.clipped,
+        })
+    }
+}

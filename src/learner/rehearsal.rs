@@ -1,0 +1,213 @@
+//! A few stored rows of every class, learned again with each step: classes with tens of examples are forgotten, not hard.
+//!
+//! Of each class a uniform sample of its examples so far is kept (Vitter 1985, algorithm R). Rows are drawn class by class
+//! with equal chances, and encoded when they are drawn.
+
+use super::batcher::Batch;
+use super::random::below;
+use crate::state::{self, State};
+
+/// Purposes of random numbers.
+const CLASS: u64 = 1;
+const ROW: u64 = 2;
+const ENTER: u64 = 3;
+
+/// The stored rows; part of the learning state.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// Most rows a class.
+    room: usize,
+    classes: Vec<Reservoir>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Reservoir {
+    /// Examples of the class so far.
+    seen: u64,
+    rows: Vec<Stored>,
+}
+
+/// One stored example.
+#[derive(Debug, Clone, PartialEq)]
+struct Stored {
+    row: Box<[f32]>,
+    importance: f32,
+    /// Recent class shares when it came.
+    shares: Box<[f32]>,
+}
+
+/// Rows drawn for one batch.
+#[derive(Debug, Default)]
+pub struct Drawn {
+    /// Row-major raw values.
+    pub rows: Vec<f32>,
+    /// Class indexes.
+    pub classes: Vec<u32>,
+    /// Weights outside the exponent.
+    pub importance: Vec<f32>,
+    /// Recent class shares when they came, all of the announced width.
+    pub shares: Vec<f32>,
+}
+
+impl Memory {
+    /// An empty memory of so many rows a class; of 0 it stays empty.
+    #[must_use]
+    pub fn new(room: usize) -> Self {
+        Self {
+            room,
+            classes: Vec::new(),
+        }
+    }
+
+    /// Most rows a class.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Draws `count` rows for the batch after `examples` examples; none while nothing is stored.
+    pub fn draw(
+        &self,
+        seed: u64,
+        examples: u64,
+        count: usize,
+        share_width: usize,
+        out: &mut Drawn,
+    ) {
+        out.rows.clear();
+        out.classes.clear();
+        out.importance.clear();
+        out.shares.clear();
+        let stored = |reservoir: &Reservoir| !reservoir.rows.is_empty();
+        let filled: Vec<usize> = (0..self.classes.len())
+            .filter(|class| stored(&self.classes[*class]))
+            .collect();
+        if filled.is_empty() {
+            return;
+        }
+        for index in 0..count as u64 {
+            let class = filled[below(seed, CLASS, examples, index, filled.len())];
+            let rows = &self.classes[class].rows;
+            let stored = &rows[below(seed, ROW, examples, index, rows.len())];
+            out.rows.extend_from_slice(&stored.row);
+            out.classes.push(class as u32);
+            out.importance.push(stored.importance);
+            let known = stored.shares.len().min(share_width);
+            out.shares.extend_from_slice(&stored.shares[..known]);
+            out.shares.resize(out.classes.len() * share_width, 0.0);
+        }
+    }
+
+    /// Row `index` of a batch enters, by chance. `examples` is its number in the stream.
+    pub fn enter(
+        &mut self,
+        seed: u64,
+        examples: u64,
+        batch: &Batch,
+        index: usize,
+        width: usize,
+        shares: &[f32],
+    ) {
+        if self.room == 0 {
+            return;
+        }
+        let class = batch.classes[index] as usize;
+        if self.classes.len() <= class {
+            self.classes.resize(class + 1, Reservoir::default());
+        }
+        let reservoir = &mut self.classes[class];
+        reservoir.seen += 1;
+        let place = if reservoir.rows.len() < self.room {
+            reservoir.rows.len()
+        } else {
+            below(seed, ENTER, examples, 0, reservoir.seen as usize)
+        };
+        if place >= self.room {
+            return;
+        }
+        let stored = Stored {
+            row: batch.rows[index * width..(index + 1) * width].into(),
+            importance: batch.importance[index],
+            shares: shares.into(),
+        };
+        if place < reservoir.rows.len() {
+            reservoir.rows[place] = stored;
+        } else {
+            reservoir.rows.push(stored);
+        }
+    }
+
+    /// The rows for a schema in which feature `i` is what `from[i]` was; a new one is missing in them.
+    pub fn remap(&mut self, from: &[Option<usize>]) {
+        for stored in self.classes.iter_mut().flat_map(|class| &mut class.rows) {
+            stored.row = from
+                .iter()
+                .map(|old| old.map_or(f32::NAN, |old| stored.row[old]))
+                .collect();
+        }
+    }
+
+    /// Writes everything under `rehearsal.`.
+    pub fn save(&self, state: &mut State) {
+        if self.room == 0 {
+            return;
+        }
+        let all = || self.classes.iter().flat_map(|class| &class.rows);
+        let counts = self.classes.iter();
+        let counts = counts.flat_map(|class| [class.seen, class.rows.len() as u64]);
+        state.put_u64("rehearsal.classes", counts.collect());
+        let mut rows = Vec::new();
+        let (mut importance, mut shares) = (Vec::new(), Vec::new());
+        for stored in all() {
+            rows.extend_from_slice(&stored.row);
+            importance.push(stored.importance);
+            shares.extend_from_slice(&stored.shares);
+        }
+        let widths = all().map(|stored| stored.shares.len() as u64).collect();
+        state.put_u64("rehearsal.share_widths", widths);
+        for (name, values) in [
+            ("rows", rows),
+            ("importance", importance),
+            ("shares", shares),
+        ] {
+            state.put_f32(format!("rehearsal.{name}"), vec![values.len()], values);
+        }
+    }
+
+    /// Reads what [`Memory::save`] wrote, for rows of so many features. Rows beyond the room are left behind.
+    ///
+    /// # Errors
+    /// When entries are missing or do not fit together.
+    pub fn load(room: usize, features: usize, state: &State) -> Result<Self, state::Error> {
+        let mut memory = Self::new(room);
+        if room == 0 || !state.blobs.contains_key("rehearsal.classes") {
+            return Ok(memory);
+        }
+        let counts = state.u64("rehearsal.classes")?;
+        let stored = counts.iter().skip(1).step_by(2).sum::<u64>() as usize;
+        let widths = state.u64_exact("rehearsal.share_widths", stored)?;
+        let rows = state.f32_exact("rehearsal.rows", stored * features)?;
+        let importance = state.f32_exact("rehearsal.importance", stored)?;
+        let wide = widths.iter().sum::<u64>() as usize;
+        let shares = state.f32_exact("rehearsal.shares", wide)?;
+        let (mut at, mut share) = (0, 0);
+        for pair in counts.chunks_exact(2) {
+            let mut reservoir = Reservoir {
+                seen: pair[0],
+                rows: Vec::new(),
+            };
+            for _ in 0..pair[1] {
+                let width = widths[at] as usize;
+                reservoir.rows.push(Stored {
+                    row: rows[at * features..(at + 1) * features].into(),
+                    importance: importance[at],
+                    shares: shares[share..share + width].into(),
+                });
+                (at, share) = (at + 1, share + width);
+            }
+            reservoir.rows.truncate(room);
+            memory.classes.push(reservoir);
+        }
+        Ok(memory)
+    }
+}
