@@ -154,11 +154,20 @@ impl From<UpdateRule> for Rule {
 }
 
 impl Rule {
-    /// Multiplies the step size.
-    pub fn slow_down(&mut self, factor: f64) {
+    /// The step size.
+    #[must_use]
+    pub fn learning_rate(&self) -> f64 {
         match self {
-            Self::Momentum(rule) => rule.learning_rate *= factor,
-            Self::Adam(rule) => rule.learning_rate *= factor,
+            Self::Momentum(rule) => rule.learning_rate,
+            Self::Adam(rule) => rule.learning_rate,
+        }
+    }
+
+    /// Sets the step size.
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        match self {
+            Self::Momentum(rule) => rule.learning_rate = rate,
+            Self::Adam(rule) => rule.learning_rate = rate,
         }
     }
 }

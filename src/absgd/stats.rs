@@ -131,6 +131,18 @@ impl WeightStatistics {
         }
     }
 
+    /// Examples learned of each class, since the start or decayed (see [`HALF_LIFE_EXAMPLES`]); fills `out`.
+    pub fn counts(&self, decayed: bool, out: &mut Vec<f64>) {
+        out.clear();
+        out.extend(self.classes.iter().map(|class| {
+            if decayed {
+                class.count
+            } else {
+                class.examples as f64
+            }
+        }));
+    }
+
     /// The statistics under the names of the classes (`class_names[i]` is class i; classes without a name are left
     /// out of the map). `lambda`, `gamma` and `log_s` are those in force.
     #[must_use]

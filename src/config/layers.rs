@@ -269,7 +269,12 @@ fn first_leaf(key: String, value: &Value) -> String {
 fn holds_numbers(key: &str) -> bool {
     matches!(
         key,
-        "learner.lambda" | "learner.weight_cap" | "learner.clip_norm" | "learner.batch_linger_ms"
+        "learner.lambda"
+            | "learner.lambda_start"
+            | "learner.kl_budget"
+            | "learner.weight_cap"
+            | "learner.clip_norm"
+            | "learner.batch_linger_ms"
     )
 }
 

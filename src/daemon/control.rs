@@ -15,7 +15,7 @@ use crate::stream::SourceStatus;
 /// A source that fails again and again is reported this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Settings that may change while learning goes on.
-const CHANGEABLE: [&str; 9] = [
+const CHANGEABLE: [&str; 21] = [
     "learner.lambda",
     "learner.gamma",
     "learner.weight_cap",
@@ -25,6 +25,18 @@ const CHANGEABLE: [&str; 9] = [
     "learner.clip_norm",
     "learner.batch_linger_ms",
     "learner.normalizer_start",
+    "learner.adam_beta2",
+    "learner.schedule",
+    "learner.warmup_steps",
+    "learner.schedule_steps",
+    "learner.step_every",
+    "learner.step_factor",
+    "learner.schedule_floor",
+    "learner.damped_examples",
+    "learner.lambda_anneal_examples",
+    "learner.lambda_start",
+    "learner.kl_budget",
+    "learner.kl_lambda_floor",
 ];
 
 /// Why a command has to wait.

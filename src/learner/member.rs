@@ -5,9 +5,9 @@ use super::portfolio::MemberTask;
 use super::settings::Task;
 use super::step::Verdict;
 use crate::absgd::stats::WeightStatistics;
-use crate::absgd::{Normalizer, clip_scale};
+use crate::absgd::{Normalizer, Temperature};
 use crate::codec::SHARES;
-use crate::loss;
+use crate::loss::{self, Lesson};
 use crate::model::{self, DeviceChoice, Engine};
 
 /// A batch as all members see it: encoded once.
@@ -96,14 +96,19 @@ pub struct Member {
     pub(super) normalizer: Normalizer,
     pub(super) statistics: WeightStatistics,
     pub(super) guard: Guard,
+    pub(super) temperature: Temperature,
+    /// Examples before the sub-batch at hand.
+    pub(super) examples: u64,
     pub(super) steps: u64,
     pub(super) skipped: u64,
     pub(super) last: Seen,
     pub(super) batch: Rows,
     pub(super) weights: Vec<f64>,
     learned: Learned,
-    coefficients: Vec<f32>,
-    seed_gradient: Vec<f32>,
+    pub(super) lesson: Lesson,
+    pub(super) counts: Vec<f64>,
+    pub(super) coefficients: Vec<f32>,
+    pub(super) seed_gradient: Vec<f32>,
 }
 
 /// The rows of one step: those of the sub-batch, then those that are rehearsed.
@@ -112,6 +117,8 @@ pub(super) struct Rows {
     pub inputs: Vec<f32>,
     pub classes: Vec<u32>,
     pub importance: Vec<f32>,
+    /// Kept where the loss is not plain cross-entropy.
+    pub logits: Vec<f32>,
     pub probabilities: Vec<f32>,
     pub losses: Vec<f64>,
     /// How many are not rehearsed.
@@ -149,12 +156,16 @@ impl Member {
             normalizer: Normalizer::new(),
             statistics: WeightStatistics::new(),
             guard: Guard::default(),
+            temperature: Temperature::default(),
+            examples: 0,
             steps: 0,
             skipped: 0,
             last: Seen::default(),
             batch: Rows::default(),
             weights: Vec::new(),
             learned: Learned::default(),
+            lesson: Lesson::default(),
+            counts: Vec::new(),
             coefficients: Vec::new(),
             seed_gradient: Vec::new(),
         })
@@ -217,6 +228,7 @@ impl Member {
             self.note_predictions(start, end);
             self.meet(batch, start, end, rehearsed)?;
             self.learn_or_rescue(start, &mut outcome)?;
+            self.examples += (end - start) as u64;
             start = end;
         }
         let Learned {
@@ -292,6 +304,10 @@ impl Member {
             &mut rows.probabilities,
             &mut rows.losses,
         );
+        rows.logits.clear();
+        if !loss::is_plain(&self.task.loss) {
+            rows.logits.extend_from_slice(logits);
+        }
         Ok(())
     }
 
@@ -368,48 +384,5 @@ impl Member {
             self.learned.weights.push(self.weights[row]);
             self.learned.classes.push(self.batch.classes[row]);
         }
-    }
-
-    /// Losses -> weights -> weighted gradient -> clip -> update. Equation 7 of the paper is in `absgd`.
-    pub(super) fn learn(&mut self) -> Result<Verdict, model::Error> {
-        let rows = &self.batch;
-        if !rows.losses.iter().all(|loss| loss.is_finite()) {
-            return Ok(Verdict::SkippedNonFinite);
-        }
-        let settings = self.task.learner.weights();
-        let proposal = self
-            .normalizer
-            .propose(&settings, &rows.losses, &mut self.weights);
-        let share = 1.0 / rows.classes.len() as f64;
-        self.coefficients.clear();
-        self.coefficients.extend(
-            self.weights
-                .iter()
-                .zip(&rows.importance)
-                .map(|(weight, importance)| (weight * f64::from(*importance) * share) as f32),
-        );
-        loss::seed_gradient(
-            &rows.probabilities,
-            self.engine.classes(),
-            &rows.classes,
-            &self.coefficients,
-            &mut self.seed_gradient,
-        );
-        let norm_squared =
-            self.engine
-                .backward(&rows.inputs, rows.classes.len(), &self.seed_gradient)?;
-        if !norm_squared.is_finite() {
-            return Ok(Verdict::SkippedNonFinite);
-        }
-        let gradient_norm = norm_squared.sqrt();
-        let scale = clip_scale(gradient_norm, self.task.learner.clip_norm);
-        let mut rule = self.task.learner.rule();
-        rule.slow_down(self.guard.rate());
-        self.engine.apply(rule, scale)?;
-        self.normalizer = proposal.next;
-        Ok(Verdict::Applied {
-            gradient_norm,
-            clipped: proposal.clipped,
-        })
     }
 }

@@ -26,13 +26,15 @@ mod scorecard;
 pub mod settings;
 pub mod snapshot;
 mod step;
+mod update;
 mod views;
 pub mod waiting;
 
+pub use crate::absgd::Schedule;
 pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView};
 pub use member::Seen;
 pub use portfolio::{MemberSettings, MemberTask};
-pub use settings::{Mode, Optimizer, Schedule, Settings, Task};
+pub use settings::{Mode, Optimizer, Settings, Task};
 pub use snapshot::Snapshot;
 pub use step::{LastBatch, StepReport, Verdict};
 

@@ -11,8 +11,8 @@ use super::portfolio::SINGLE;
 use super::rehearsal::Memory;
 use super::step::{Core, prefix};
 use super::{Error, Learner, Task};
-use crate::absgd::Normalizer;
 use crate::absgd::stats::WeightStatistics;
+use crate::absgd::{Normalizer, Temperature};
 use crate::codec::{Encoder, Reason, RecentShares, SHARES, Schema};
 use crate::evaluate::Live;
 use crate::example::Positions;
@@ -52,6 +52,8 @@ impl Learner {
         let members = core.members.len();
         for member in &mut core.members {
             let part = part(state, &prefix(member, members));
+            // Those of a single member are counted by the learner.
+            (member.examples, member.steps) = (counters[0], counters[1]);
             member.load(classes.len(), &part)?;
         }
         core.live = Live::load(&task.evaluation, state)?;
@@ -112,6 +114,7 @@ impl Member {
     fn save(&self, state: &mut State) -> Result<(), Error> {
         self.engine.save(state)?;
         self.normalizer.save(state);
+        self.temperature.save(state);
         self.statistics.save(state);
         self.guard.save(state);
         if self.task.name != SINGLE {
@@ -135,6 +138,7 @@ impl Member {
             state,
         )?;
         self.normalizer = Normalizer::load(state)?;
+        self.temperature = Temperature::load(state)?;
         self.statistics = WeightStatistics::load(state)?;
         self.guard = Guard::load(state);
         if let Ok([steps, skipped]) = state.u64("counters") {

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::portfolio::MemberSettings;
-use crate::absgd::{self, AdamRule, MomentumForm, NormalizerStart, Rule, UpdateRule};
+use crate::absgd::{
+    self, AdamRule, MomentumForm, NormalizerStart, Rule, Schedule, ScheduleSettings, UpdateRule,
+};
 use crate::example::{Lambda, Limit};
 use crate::{codec, evaluate, loss, model};
 
@@ -25,14 +27,6 @@ pub enum Optimizer {
     Momentum,
     /// AdamW, under the same weights; `momentum` is its first memory.
     Adam,
-}
-
-/// How the learning rate and λ move with the steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    /// They stay as set.
-    Constant,
 }
 
 /// The `[learner]` table.
@@ -73,6 +67,26 @@ pub struct Settings {
     pub rehearsal_memory: usize,
     /// How the learning rate and λ move.
     pub schedule: Schedule,
+    /// Steps of the rise at the start of `warmup`, `cosine` and `step`.
+    pub warmup_steps: u64,
+    /// Steps from the end of the rise to the floor of `cosine`.
+    pub schedule_steps: u64,
+    /// Steps between two drops of `step`.
+    pub step_every: u64,
+    /// Factor of each drop.
+    pub step_factor: f64,
+    /// Lowest share of the learning rate that a schedule reaches.
+    pub schedule_floor: f64,
+    /// Examples of the first stage of `damped_lambda`, learned with λ = inf.
+    pub damped_examples: u64,
+    /// Examples over which λ glides from `lambda_start` to its value; 0 = off.
+    pub lambda_anneal_examples: u64,
+    /// λ at the start of the glide.
+    pub lambda_start: Lambda,
+    /// Divergence of the weights from uniform that λ is steered to, nats; off = λ stays as set.
+    pub kl_budget: Limit,
+    /// Smallest λ that the budget reaches.
+    pub kl_lambda_floor: f64,
     /// The members of a portfolio; the built-in ones where none is given.
     pub portfolio: Vec<MemberSettings>,
 }
@@ -80,6 +94,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let weights = absgd::Settings::default();
+        let pace = ScheduleSettings::default();
         Self {
             mode: Mode::Single,
             lambda: weights.lambda,
@@ -97,7 +112,17 @@ impl Default for Settings {
             clip_norm: Limit::At(1.0),
             rehearsal_rows: 0,
             rehearsal_memory: 200,
-            schedule: Schedule::Constant,
+            schedule: pace.schedule,
+            warmup_steps: pace.warmup_steps,
+            schedule_steps: pace.schedule_steps,
+            step_every: pace.step_every,
+            step_factor: pace.step_factor,
+            schedule_floor: pace.schedule_floor,
+            damped_examples: pace.damped_examples,
+            lambda_anneal_examples: pace.lambda_anneal_examples,
+            lambda_start: pace.lambda_start,
+            kl_budget: pace.kl_budget,
+            kl_lambda_floor: pace.kl_lambda_floor,
             portfolio: Vec::new(),
         }
     }
@@ -128,6 +153,24 @@ impl Settings {
         }
     }
 
+    /// The part of the table by which the learning rate and λ move.
+    #[must_use]
+    pub fn pace(&self) -> ScheduleSettings {
+        ScheduleSettings {
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            schedule_steps: self.schedule_steps,
+            step_every: self.step_every,
+            step_factor: self.step_factor,
+            schedule_floor: self.schedule_floor,
+            damped_examples: self.damped_examples,
+            lambda_anneal_examples: self.lambda_anneal_examples,
+            lambda_start: self.lambda_start,
+            kl_budget: self.kl_budget,
+            kl_lambda_floor: self.kl_lambda_floor,
+        }
+    }
+
     /// The part of the table that moves parameters.
     #[must_use]
     pub fn rule(&self) -> Rule {
@@ -154,6 +197,7 @@ impl Settings {
     /// The first key whose value cannot work, and what would.
     pub fn check(&self) -> Result<(), Complaint> {
         self.weights().check()?;
+        self.pace().check(self.lambda)?;
         if self.batch_size == 0 || self.batch_size > 1 << 20 {
             return complain("batch_size", "must be between 1 and 1048576 examples");
         }

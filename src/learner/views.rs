@@ -166,7 +166,7 @@ impl Core {
     pub(super) fn weight_report_of(&self, member: usize) -> WeightReport {
         let member = &self.members[member];
         member.statistics.report(
-            member.task.learner.lambda,
+            member.lambda(),
             member.task.learner.gamma,
             member.normalizer.log_s(),
             &self.classes,

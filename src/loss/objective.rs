@@ -72,6 +72,14 @@ pub struct Objective<'a> {
     pub counts: &'a [f64],
 }
 
+/// Whether these settings are plain cross-entropy: see [`Objective::is_plain`].
+#[must_use]
+pub fn is_plain(settings: &Settings) -> bool {
+    settings.kind == Kind::CrossEntropy
+        && settings.prior_adjustment == 0.0
+        && settings.class_balanced == ClassBalanced::Off
+}
+
 /// How the logits of a row change before their softmax.
 struct Bend<'a> {
     scale: f64,
@@ -84,9 +92,7 @@ impl Objective<'_> {
     /// are there: nothing of it depends on the counts.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.settings.kind == Kind::CrossEntropy
-            && self.settings.prior_adjustment == 0.0
-            && self.settings.class_balanced == ClassBalanced::Off
+        is_plain(self.settings)
     }
 
     /// Losses, gradients and outer factors of every row of logits; `rows` is the number of labels.

@@ -144,3 +144,94 @@ fn a_schema_that_grows_changes_no_prediction_of_any_member() {
     feed(&mut learner, &arrivals[..0]);
     assert_eq!(learner.examples(), 1024);
 }
+
+/// Every loss, optimizer and schedule learns, and goes on after a restart as if there had been none.
+#[test]
+fn every_loss_and_schedule_learns_and_survives_a_restart() {
+    for settings in [
+        &["loss.kind=focal"][..],
+        &["loss.kind=ldam", "loss.class_balanced=outside"],
+        &["loss.prior_adjustment=1.0"],
+        &[
+            "loss.class_balanced=inside",
+            "learner.optimizer=adam",
+            "learner.learning_rate=0.001",
+        ],
+        &["learner.schedule=warmup"],
+        &["learner.schedule=cosine", "learner.schedule_steps=100"],
+        &["learner.schedule=step", "learner.step_every=40"],
+        &[
+            "learner.schedule=damped_lambda",
+            "learner.damped_examples=1000",
+        ],
+        &["learner.lambda_anneal_examples=2000"],
+        &["learner.kl_budget=0.2"],
+    ] {
+        let config = || {
+            let common = [
+                "learner.mode=single",
+                "learner.batch_size=16",
+                "learner.batch_linger_ms=off",
+            ];
+            let all: Vec<String> = common
+                .iter()
+                .chain(settings)
+                .map(|s| (*s).to_owned())
+                .collect();
+            Config::load(&[], std::iter::empty(), &all).unwrap()
+        };
+        let (intake, arrivals) = arrivals(2048);
+        let mut whole = Learner::new(config().task().unwrap());
+        let schema = Arc::clone(intake.schema().unwrap());
+        whole.handle(Event::Schema(schema)).unwrap();
+        feed(&mut whole, &arrivals[..1024]);
+        let state = whole.save().unwrap().unwrap();
+        let task = config().task().unwrap();
+        let mut again = Learner::restore(task, &state, whole.positions().clone()).unwrap();
+        feed(&mut whole, &arrivals[1024..]);
+        feed(&mut again, &arrivals[1024..]);
+        assert_eq!(digest(&again), digest(&whole), "{settings:?}");
+        assert_eq!(whole.steps(), 128, "{settings:?}");
+        let board = whole.board(None);
+        let accuracy = board.evaluation.window.balanced_accuracy;
+        assert!(
+            accuracy.is_some_and(|accuracy| accuracy > 0.55),
+            "{settings:?}: {accuracy:?}"
+        );
+    }
+}
+
+#[test]
+fn losses_and_schedules_each_lead_elsewhere() {
+    let run = |setting: &str| {
+        let settings = ["learner.mode=single".to_owned(), setting.to_owned()];
+        let config = Config::load(&[], std::iter::empty(), &settings).unwrap();
+        let (intake, arrivals) = arrivals(1024);
+        let mut learner = Learner::new(config.task().unwrap());
+        let schema = Arc::clone(intake.schema().unwrap());
+        learner.handle(Event::Schema(schema)).unwrap();
+        feed(&mut learner, &arrivals);
+        digest(&learner)
+    };
+    let mut digests: Vec<String> = [
+        "seed=1",
+        "loss.kind=focal",
+        "loss.kind=ldam",
+        "loss.prior_adjustment=0.5",
+        "loss.class_balanced=inside",
+        "loss.class_balanced=outside",
+        "learner.schedule=warmup",
+        "learner.schedule=damped_lambda",
+        "learner.lambda_anneal_examples=500",
+        "learner.kl_budget=0.1",
+        "learner.optimizer=adam",
+        "learner.rehearsal_rows=4",
+    ]
+    .into_iter()
+    .map(run)
+    .collect();
+    let count = digests.len();
+    digests.sort();
+    digests.dedup();
+    assert_eq!(digests.len(), count);
+}
