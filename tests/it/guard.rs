@@ -184,6 +184,28 @@ fn nothing_that_is_not_finite_is_ever_kept_whatever_records_say() {
 }
 
 #[test]
+fn a_gradient_that_overflows_where_the_loss_does_not_is_never_applied() {
+    let mut settings = RAW.to_vec();
+    settings.extend(["model.kind=linear", "schema.weight=w"]);
+    let mut house = House::new(&settings);
+    // A linear model begins at zero: every loss is finite, whatever the record says.
+    for number in 0..32 {
+        let (value, weight) = if number == 9 {
+            ("3e38", "1e10")
+        } else {
+            ("0.5", "1")
+        };
+        house.learn(format!(
+            r#"{{"a":{value},"b":1,"c":1,"d":1,"w":{weight},"label":"{}"}}"#,
+            ["common", "rare"][number % 2]
+        ));
+    }
+    assert_eq!(house.learner.counts().quarantined, 1);
+    assert_eq!(house.learner.steps(), 1);
+    assert!(house.parameters_are_finite());
+}
+
+#[test]
 fn a_model_that_does_not_move_is_noticed_within_a_thousand_batches() {
     let mut house = House::new(&RAW);
     let lines = as_json(&rows(3200, 13));
