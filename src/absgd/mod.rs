@@ -265,12 +265,10 @@ impl Normalizer {
             return before.unchanged();
         }
         let cap = before.log_cap(settings);
-        let mut clipped = 0;
-        for &loss in losses {
+        weights.extend(losses.iter().map(|loss| {
             let tilt = loss / lambda;
-            clipped += usize::from(tilt > cap);
-            weights.push(if tilt > cap { cap } else { tilt });
-        }
+            if tilt > cap { cap } else { tilt }
+        }));
         let log_g = log_mean_exp(weights);
         let steps = before.steps + 1;
         let gamma_t = gamma_at(settings, steps);
@@ -287,8 +285,16 @@ impl Normalizer {
             gamma_t,
             log_g,
             log_s,
-            clipped,
+            clipped: self.clipped(settings, losses),
         }
+    }
+
+    /// How many of these losses the cap would hold back: [`Proposal::clipped`] of some rows of a batch.
+    #[must_use]
+    pub fn clipped(&self, settings: &Settings, losses: &[f64]) -> usize {
+        let lambda = settings.lambda.0;
+        let cap = self.for_lambda(lambda).log_cap(settings);
+        losses.iter().filter(|loss| *loss / lambda > cap).count()
     }
 
     /// Writes the normaliser under `absgd.`.

@@ -42,8 +42,7 @@ pub enum Schedule {
 /// let rates: Vec<f64> = (0..5).map(|step| learning_rate(&settings, 0.5, step)).collect();
 /// assert_eq!(rates, [0.125, 0.25, 0.375, 0.5, 0.5]);
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleSettings {
     /// Which schedule.
     pub schedule: Schedule,

@@ -2,7 +2,7 @@
 
 use crate::evaluate::{Exact, Scored};
 use crate::example::{Arrival, Outcome};
-use crate::learner::{Error, Event, Learner, MemberTask, Mode, StepReport, Task};
+use crate::learner::{Batch, Error, Event, LastBatch, Learner, MemberTask, Mode, StepReport, Task};
 
 /// One learner and its exact scores.
 pub struct Lane {
@@ -113,20 +113,15 @@ impl Lane {
         } else {
             previous
         };
-        for (row, label) in batch.classes.iter().enumerate() {
+        for row in 0..batch.len() {
             if self.scored + (row as u64) < self.counted_from {
                 continue;
             }
-            let place = batch.places[row].1.unsigned_abs();
-            let scored = |weight: Option<f64>| (place, *label, weight.filter(|_| !waiting));
-            push(
-                &mut self.exact,
-                scored(last.weights.get(row).copied()),
-                last.row(row),
-            );
+            let scored = |last| scored(batch, row, last, waiting);
+            self.exact.push(scored(last));
             for (member, (_, exact)) in self.members.iter_mut().enumerate() {
-                if let Some(seen) = self.learner.last_of(member) {
-                    push(exact, scored(seen.weights.get(row).copied()), seen.row(row));
+                if let Some(last) = self.learner.last_of(member) {
+                    exact.push(scored(last));
                 }
             }
         }
@@ -134,11 +129,12 @@ impl Lane {
     }
 }
 
-fn push(exact: &mut Exact, (row, label, weight): (u64, u32, Option<f64>), probabilities: &[f32]) {
-    exact.push(Scored {
-        row,
-        label,
-        weight: weight.map(|weight| weight as f32),
-        probabilities,
-    });
+fn scored<'a>(batch: &Batch, row: usize, last: &'a LastBatch, waiting: bool) -> Scored<'a> {
+    let weight = last.weights.get(row).filter(|_| !waiting);
+    Scored {
+        row: batch.places[row].1.unsigned_abs(),
+        label: batch.classes[row],
+        weight: weight.map(|weight| *weight as f32),
+        probabilities: last.row(row),
+    }
 }

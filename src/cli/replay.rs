@@ -17,7 +17,7 @@ use crate::codec::{Intake, Schema};
 use crate::config::Config;
 use crate::evaluate::{Exact, PerClass};
 use crate::example::{Arrival, Outcome};
-use crate::learner::{Event, MemberTask, StepReport};
+use crate::learner::{Event, StepReport};
 use crate::stream::file::FileSource;
 use crate::stream::{self, Polled, Source};
 
@@ -283,14 +283,12 @@ fn finish(
     for (reason, count) in &report.input.rejected {
         println!("rejected: {count} {reason}");
     }
-    let named: Vec<(String, &Exact)> = lanes
-        .iter()
-        .flat_map(|lane| named(lane, lanes.len() > 1))
-        .collect();
-    let predictions: Vec<_> = named
-        .iter()
-        .map(|(name, exact)| (name.as_str(), *exact))
-        .collect();
+    let exacts = lanes.iter().flat_map(|lane| {
+        let members = lane.members.iter().map(|(_, exact)| exact);
+        std::iter::once(&lane.exact).chain(members)
+    });
+    let names_of = report.learners.iter().map(|learner| learner.name.as_str());
+    let predictions: Vec<(&str, &Exact)> = names_of.zip(exacts).collect();
     let unwritten = |path: &Path| {
         let path = path.display().to_string();
         move |error| Failure::io(format!("{path} cannot be written: {error}"))
@@ -311,23 +309,6 @@ fn finish(
     Ok(())
 }
 
-/// What was served, then each member, by the names that reports use.
-fn named(lane: &Lane, side_by_side: bool) -> Vec<(String, &Exact)> {
-    let mut all = vec![(lane.name.clone(), &lane.exact)];
-    for (member, exact) in &lane.members {
-        all.push((name_of(lane, member, side_by_side), exact));
-    }
-    all
-}
-
-fn name_of(lane: &Lane, member: &MemberTask, side_by_side: bool) -> String {
-    if side_by_side {
-        format!("{} / {}", lane.name, member.name)
-    } else {
-        member.name.clone()
-    }
-}
-
 /// Figures of what was served, then of each member.
 fn reports(
     lane: &Lane,
@@ -345,11 +326,16 @@ fn reports(
     served.digest = Some(digest(lane)?);
     let mut reports = vec![served];
     for (index, (member, exact)) in lane.members.iter().enumerate() {
+        let name = if side_by_side {
+            format!("{} / {}", lane.name, member.name)
+        } else {
+            member.name.clone()
+        };
         let mut settings = lane.settings.clone();
         settings.extend(member.settings());
         let report = lane.learner.weight_report_of(index);
         let mut report = LearnerReport::new(
-            name_of(lane, member, side_by_side),
+            name,
             settings.into_iter().collect(),
             exact,
             names,

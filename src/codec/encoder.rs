@@ -30,7 +30,7 @@ const MISSING: usize = 3;
 /// use skewd::codec::{Encoder, Encoding, Schema, Settings};
 /// let settings = Settings { features: vec!["x".into()], ..Settings::default() };
 /// let schema = Schema::given(&settings).unwrap();
-/// let mut encoder = Encoder::new(&schema, Encoding::Standard);
+/// let mut encoder = Encoder::new(&schema, Encoding::Standard, 1);
 /// encoder.observe([&[1.0_f32][..], &[3.0], &[f32::NAN]].into_iter());
 /// let mut inputs = Vec::new();
 /// encoder.encode([&[4.0_f32][..], &[f32::NAN]].into_iter(), &mut inputs);
@@ -56,9 +56,9 @@ enum Column {
 }
 
 impl Encoder {
-    /// An encoder that has seen nothing.
+    /// An encoder that has seen nothing; `seed` decides which rows the quantiles are taken from.
     #[must_use]
-    pub fn new(schema: &Schema, encoding: Encoding) -> Self {
+    pub fn new(schema: &Schema, encoding: Encoding, seed: u64) -> Self {
         let (mut columns, mut names, mut numbers) = (Vec::new(), Vec::new(), 0);
         for feature in &schema.features {
             let input = names.len();
@@ -88,7 +88,7 @@ impl Encoder {
             names,
             moments: Moments::new(numbers),
             compressed: (encoding == Encoding::Robust)
-                .then(|| (Moments::new(numbers), Quantiles::new(numbers))),
+                .then(|| (Moments::new(numbers), Quantiles::new(numbers, seed))),
         }
     }
 
@@ -189,7 +189,7 @@ impl Encoder {
     /// comes from among those of this one; `None` for a new one.
     #[must_use]
     pub fn grown(&self, schema: &Schema) -> (Self, Vec<Option<usize>>) {
-        let mut grown = Self::new(schema, self.encoding);
+        let mut grown = Self::new(schema, self.encoding, 0);
         let from: Vec<Option<usize>> = grown
             .names
             .iter()
@@ -231,8 +231,13 @@ impl Encoder {
     ///
     /// # Errors
     /// When the state has no moments, or of another number of features.
-    pub fn load(schema: &Schema, encoding: Encoding, state: &State) -> Result<Self, Error> {
-        let mut encoder = Self::new(schema, encoding);
+    pub fn load(
+        schema: &Schema,
+        encoding: Encoding,
+        seed: u64,
+        state: &State,
+    ) -> Result<Self, Error> {
+        let mut encoder = Self::new(schema, encoding, seed);
         let columns = encoder.columns.iter();
         let numbers = columns
             .filter(|column| matches!(column, Column::Number { .. }))
@@ -240,7 +245,7 @@ impl Encoder {
         encoder.moments = Moments::load("encoder.", numbers, state)?;
         if let Some((logs, quantiles)) = &mut encoder.compressed {
             *logs = Moments::load("encoder.log.", numbers, state)?;
-            *quantiles = Quantiles::load(numbers, state)?;
+            *quantiles = Quantiles::load(numbers, seed, state)?;
         }
         Ok(encoder)
     }

@@ -1,11 +1,9 @@
 //! Where a number stands among those seen so far: knots at equal shares of a uniform sample.
 //!
-//! The sample is a reservoir (Vitter 1985, algorithm R) of whole rows. Its random numbers follow from the count of rows
-//! alone, so the same rows give the same knots; it is read only when the count has grown by half, so a long stream pays
+//! The sample is a reservoir of whole rows. It is read only when the count of rows has grown by half, so a long stream pays
 //! nothing for it.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
+use crate::random::reservoir;
 use crate::state::{Error, State};
 
 /// Rows of the sample: the standard error of a quantile is at most 1.1 % of the rows.
@@ -16,10 +14,13 @@ const KNOTS: usize = 64;
 const REACH: f64 = 1.7;
 /// Rows before the first knots.
 const FIRST: u64 = 16;
+/// Purpose of the random numbers.
+const SAMPLING: u64 = 4;
 
 /// A sample of the rows and the knots of each number.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Quantiles {
+    seed: u64,
     numbers: usize,
     /// Rows of `numbers` values, NaN where one was missing.
     sample: Vec<f32>,
@@ -30,8 +31,9 @@ pub(super) struct Quantiles {
 }
 
 impl Quantiles {
-    pub(super) fn new(numbers: usize) -> Self {
+    pub(super) fn new(numbers: usize, seed: u64) -> Self {
         Self {
+            seed,
             numbers,
             sample: Vec::new(),
             seen: 0,
@@ -43,16 +45,16 @@ impl Quantiles {
     /// Takes the numbers of one row.
     pub(super) fn add(&mut self, row: impl Iterator<Item = f32>) {
         self.seen += 1;
-        if self.sample.len() < SAMPLE * self.numbers {
+        let Some(place) = reservoir(self.seed, SAMPLING, self.seen, self.seen, SAMPLE) else {
+            return;
+        };
+        let start = place * self.numbers;
+        if start == self.sample.len() {
             self.sample.extend(row);
             return;
         }
-        let place = xxh3_64_with_seed(b"quantiles", self.seen) % self.seen;
-        if place < SAMPLE as u64 {
-            let start = place as usize * self.numbers;
-            for (slot, value) in self.sample[start..start + self.numbers].iter_mut().zip(row) {
-                *slot = value;
-            }
+        for (slot, value) in self.sample[start..start + self.numbers].iter_mut().zip(row) {
+            *slot = value;
         }
     }
 
@@ -110,6 +112,7 @@ impl Quantiles {
                 .collect()
         };
         Self {
+            seed: other.seed,
             numbers: from.len(),
             sample: other
                 .sample
@@ -137,10 +140,11 @@ impl Quantiles {
         );
     }
 
-    pub(super) fn load(numbers: usize, state: &State) -> Result<Self, Error> {
+    pub(super) fn load(numbers: usize, seed: u64, state: &State) -> Result<Self, Error> {
         let counts = state.u64_exact("encoder.quantiles", 2)?;
         let rows = counts[0].min(SAMPLE as u64) as usize;
         Ok(Self {
+            seed,
             numbers,
             seen: counts[0],
             refresh_at: counts[1],
@@ -155,7 +159,7 @@ mod tests {
     use super::*;
 
     fn of(values: impl Iterator<Item = f32>) -> Quantiles {
-        let mut quantiles = Quantiles::new(1);
+        let mut quantiles = Quantiles::new(1, 1);
         for value in values {
             quantiles.add(std::iter::once(value));
         }
@@ -180,7 +184,7 @@ mod tests {
         let mostly_zero = of((0..1000).map(|i| if i < 800 { 0.0 } else { i as f32 }));
         assert!((mostly_zero.place(0, 0.0) - (0.4 * 2.0 - 1.0) * 1.7).abs() < 0.05);
         assert_eq!(of([3.0; 20].into_iter()).place(0, 3.0), 0.0);
-        assert_eq!(Quantiles::new(1).place(0, 3.0), 0.0);
+        assert_eq!(Quantiles::new(1, 1).place(0, 3.0), 0.0);
     }
 
     #[test]
@@ -189,6 +193,6 @@ mod tests {
         assert!(long.place(0, 50_000.0).abs() < 0.15);
         let mut state = State::default();
         long.save(&mut state);
-        assert_eq!(Quantiles::load(1, &state), Ok(long));
+        assert_eq!(Quantiles::load(1, 1, &state), Ok(long));
     }
 }

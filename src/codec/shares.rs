@@ -35,11 +35,13 @@ impl RecentShares {
         if self.values.len() < (class + 1) * SHARES {
             self.values.resize((class + 1) * SHARES, 0.0);
         }
-        for (index, value) in self.values.iter_mut().enumerate() {
-            let keep = (-std::f64::consts::LN_2 / HALF_LIVES[index % SHARES]).exp();
-            *value *= keep;
-            if index / SHARES == class {
-                *value += 1.0 - keep;
+        let keep = HALF_LIVES.map(|life| (-std::f64::consts::LN_2 / life).exp());
+        for (of_class, shares) in self.values.chunks_exact_mut(SHARES).enumerate() {
+            for (share, keep) in shares.iter_mut().zip(keep) {
+                *share *= keep;
+                if of_class == class {
+                    *share += 1.0 - keep;
+                }
             }
         }
     }

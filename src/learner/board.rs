@@ -29,6 +29,8 @@ pub struct Board {
     pub counts: Counts,
     /// True when the parameters have not moved for about a thousand batches.
     pub stalled: bool,
+    /// Place among the members of the one with the largest share, whose weights `weights` are.
+    pub lead: usize,
     /// The members of a portfolio; empty in single mode.
     pub members: Vec<MemberView>,
     /// Progress of the schema's discovery, while it lasts.

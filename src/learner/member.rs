@@ -1,9 +1,11 @@
 //! One learner of those that run side by side: predict, weigh, learn, sub-batch by sub-batch.
 
+use std::ops::Range;
+
 use super::guard::Guard;
 use super::portfolio::MemberTask;
 use super::settings::Task;
-use super::step::Verdict;
+use super::step::{LastBatch, Verdict};
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, Temperature};
 use crate::codec::SHARES;
@@ -46,30 +48,6 @@ impl Encoded {
     }
 }
 
-/// How a member predicted and weighed the last batch. Arrays are reused.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// Values a row of `predicted`: the classes after the batch.
-    pub stride: usize,
-    /// Predicted probabilities; 0 for a class that was not known.
-    pub predicted: Vec<f32>,
-    /// Classes known when each row was predicted.
-    pub known: Vec<usize>,
-    /// Prequential losses.
-    pub losses: Vec<f64>,
-    /// ABSGD weights; 0 where nothing was learned.
-    pub weights: Vec<f64>,
-}
-
-impl Seen {
-    /// Predicted probabilities of one row, of the classes known then.
-    #[must_use]
-    pub fn row(&self, row: usize) -> &[f32] {
-        let start = row * self.stride;
-        &self.predicted[start..start + self.known[row]]
-    }
-}
-
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -101,7 +79,7 @@ pub struct Member {
     pub(super) examples: u64,
     pub(super) steps: u64,
     pub(super) skipped: u64,
-    pub(super) last: Seen,
+    pub(super) last: LastBatch,
     pub(super) batch: Rows,
     pub(super) weights: Vec<f64>,
     learned: Learned,
@@ -123,6 +101,15 @@ pub(super) struct Rows {
     pub losses: Vec<f64>,
     /// How many are not rehearsed.
     pub fresh: usize,
+}
+
+impl Rows {
+    fn push(&mut self, from: &Encoded, row: usize, shares: &[f32]) {
+        self.inputs.extend_from_slice(from.row(row));
+        self.inputs.extend_from_slice(shares);
+        self.classes.push(from.classes[row]);
+        self.importance.push(from.importance[row]);
+    }
 }
 
 /// What was learned of a batch, its rehearsed rows left out.
@@ -160,7 +147,7 @@ impl Member {
             examples: 0,
             steps: 0,
             skipped: 0,
-            last: Seen::default(),
+            last: LastBatch::default(),
             batch: Rows::default(),
             weights: Vec::new(),
             learned: Learned::default(),
@@ -199,7 +186,7 @@ impl Member {
         let mut start = 0;
         while start < batch.len() {
             let end = (start + size).min(batch.len());
-            self.gather(batch, start, end);
+            self.gather(batch, start..end, 0..0);
             self.forward()?;
             self.note_predictions(start, end);
             start = end;
@@ -221,12 +208,15 @@ impl Member {
         let (mut start, mut rehearsed) = (0, 0);
         while start < batch.len() {
             let end = (start + size).min(batch.len());
-            self.gather(batch, start, end);
-            self.rehearse(batch, rehearsed, rehearsal);
-            rehearsed += rehearsal;
+            let drawn = rehearsed..rehearsed + rehearsal;
+            rehearsed = drawn.end;
+            self.gather(batch, start..end, drawn.clone());
             self.forward()?;
             self.note_predictions(start, end);
-            self.meet(batch, start, end, rehearsed)?;
+            if self.meet(&batch.classes[start..end])? {
+                self.gather(batch, start..end, drawn);
+                self.forward()?;
+            }
             self.learn_or_rescue(start, &mut outcome)?;
             self.examples += (end - start) as u64;
             start = end;
@@ -255,40 +245,26 @@ impl Member {
         self.learned.classes.clear();
     }
 
-    /// The inputs of rows `start..end`, with the shares as they were before the first of them.
-    fn gather(&mut self, batch: &Encoded, start: usize, end: usize) {
-        let known = self.engine.classes();
+    /// Takes up `fresh` rows of the batch, with the shares as they were before the first of them, and then those that were
+    /// drawn to be rehearsed.
+    fn gather(&mut self, batch: &Encoded, fresh: Range<usize>, drawn: Range<usize>) {
+        let known = if self.with_shares {
+            self.engine.classes()
+        } else {
+            0
+        };
         let rows = &mut self.batch;
         rows.inputs.clear();
-        for row in start..end {
-            rows.inputs.extend_from_slice(batch.row(row));
-            if self.with_shares {
-                let shares = batch.shares(start, known);
-                rows.inputs.extend_from_slice(shares);
-            }
-        }
         rows.classes.clear();
-        rows.classes.extend_from_slice(&batch.classes[start..end]);
         rows.importance.clear();
-        rows.importance
-            .extend_from_slice(&batch.importance[start..end]);
-        rows.fresh = end - start;
-    }
-
-    /// Appends `count` of the drawn rows from `from` on.
-    fn rehearse(&mut self, batch: &Encoded, from: usize, count: usize) {
-        let Some(drawn) = &batch.rehearsed else {
-            return;
-        };
-        let known = self.engine.classes();
-        for row in from..(from + count).min(drawn.len()) {
-            self.batch.inputs.extend_from_slice(drawn.row(row));
-            if self.with_shares {
-                let shares = drawn.shares(row, known);
-                self.batch.inputs.extend_from_slice(shares);
+        rows.fresh = fresh.len();
+        for row in fresh.clone() {
+            rows.push(batch, row, batch.shares(fresh.start, known));
+        }
+        if let Some(rehearsed) = &batch.rehearsed {
+            for row in drawn.start..drawn.end.min(rehearsed.len()) {
+                rows.push(rehearsed, row, rehearsed.shares(row, known));
             }
-            self.batch.classes.push(drawn.classes[row]);
-            self.batch.importance.push(drawn.importance[row]);
         }
     }
 
@@ -305,7 +281,7 @@ impl Member {
             &mut rows.losses,
         );
         rows.logits.clear();
-        if !loss::is_plain(&self.task.loss) {
+        if !self.task.loss.is_plain() {
             rows.logits.extend_from_slice(logits);
         }
         Ok(())
@@ -324,26 +300,14 @@ impl Member {
         }
     }
 
-    /// Lets the classes of rows `start..end` join, and looks at the rows again if one did.
-    fn meet(
-        &mut self,
-        batch: &Encoded,
-        start: usize,
-        end: usize,
-        rehearsed: usize,
-    ) -> Result<(), model::Error> {
-        let labels = &batch.classes[start..end];
+    /// Lets the classes of these labels join; true when one was new.
+    fn meet(&mut self, labels: &[u32]) -> Result<bool, model::Error> {
+        let before = self.engine.classes();
         let needed = labels.iter().max().map_or(0, |class| *class as usize + 1);
-        if needed <= self.engine.classes() {
-            return Ok(());
-        }
         while self.engine.classes() < needed {
             self.join()?;
         }
-        let rehearsal = self.task.learner.rehearsal_rows;
-        self.gather(batch, start, end);
-        self.rehearse(batch, rehearsed - rehearsal, rehearsal);
-        self.forward()
+        Ok(self.engine.classes() > before)
     }
 
     fn learn_or_rescue(&mut self, start: usize, outcome: &mut Outcome) -> Result<(), model::Error> {

@@ -6,7 +6,7 @@
 //! (a Frank-Wolfe step; Caruana et al. 2004 choose ensembles by the same greed). The average is where they begin, and a
 //! part of it stays, so a member that lost can come back after a drift.
 
-use super::member::{Member, Seen};
+use super::member::Member;
 use super::scorecard::Scorecard;
 use super::step::LastBatch;
 use crate::evaluate::Objective;
@@ -108,13 +108,13 @@ impl Mixture {
     }
 
     /// Follows the objective, after a batch; `examples` were learned by now.
-    pub fn learn(&mut self, members: &[&Seen], labels: &[u32], examples: u64) {
+    pub fn learn(&mut self, members: &[Member], labels: &[u32], examples: u64) {
         if members.len() < 2 {
             return;
         }
         for (row, label) in labels.iter().enumerate() {
-            let rows: Vec<&[f32]> = members.iter().map(|member| member.row(row)).collect();
-            self.card.add(*label as usize, &rows);
+            let predicted = members.iter().map(|member| member.last.row(row));
+            self.card.add(*label as usize, predicted);
         }
         if examples < self.next {
             return;

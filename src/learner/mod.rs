@@ -16,7 +16,6 @@ pub mod history;
 mod member;
 mod mixture;
 pub mod portfolio;
-mod random;
 pub mod recorded;
 mod rehearsal;
 pub mod repeat;
@@ -32,7 +31,6 @@ pub mod waiting;
 
 pub use crate::absgd::Schedule;
 pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView};
-pub use member::Seen;
 pub use portfolio::{MemberSettings, MemberTask};
 pub use settings::{Mode, Optimizer, Settings, Task};
 pub use snapshot::Snapshot;

@@ -1,10 +1,11 @@
 //! A few stored rows of every class, learned again with each step: classes with tens of examples are forgotten, not hard.
 //!
-//! Of each class a uniform sample of its examples so far is kept (Vitter 1985, algorithm R). Rows are drawn class by class
+//! Of each class a uniform sample of its examples so far is kept. Rows are drawn class by class
 //! with equal chances, and encoded when they are drawn.
 
 use super::batcher::Batch;
-use super::random::below;
+use super::member::Encoded;
+use crate::random::{self, below};
 use crate::state::{self, State};
 
 /// Purposes of random numbers.
@@ -36,19 +37,6 @@ struct Stored {
     shares: Box<[f32]>,
 }
 
-/// Rows drawn for one batch.
-#[derive(Debug, Default)]
-pub struct Drawn {
-    /// Row-major raw values.
-    pub rows: Vec<f32>,
-    /// Class indexes.
-    pub classes: Vec<u32>,
-    /// Weights outside the exponent.
-    pub importance: Vec<f32>,
-    /// Recent class shares when they came, all of the announced width.
-    pub shares: Vec<f32>,
-}
-
 impl Memory {
     /// An empty memory of so many rows a class; of 0 it stays empty.
     #[must_use]
@@ -65,36 +53,35 @@ impl Memory {
         self.room
     }
 
-    /// Draws `count` rows for the batch after `examples` examples; none while nothing is stored.
+    /// Draws `count` rows for the batch after `examples` examples: their raw values into `rows`, what else is known of them
+    /// into `out`, whose `share_width` says how many shares they get. None while nothing is stored.
     pub fn draw(
         &self,
         seed: u64,
         examples: u64,
         count: usize,
-        share_width: usize,
-        out: &mut Drawn,
+        rows: &mut Vec<f32>,
+        out: &mut Encoded,
     ) {
-        out.rows.clear();
+        rows.clear();
         out.classes.clear();
         out.importance.clear();
         out.shares.clear();
-        let stored = |reservoir: &Reservoir| !reservoir.rows.is_empty();
-        let filled: Vec<usize> = (0..self.classes.len())
-            .filter(|class| stored(&self.classes[*class]))
-            .collect();
+        let stored = |class: &usize| !self.classes[*class].rows.is_empty();
+        let filled: Vec<usize> = (0..self.classes.len()).filter(stored).collect();
         if filled.is_empty() {
             return;
         }
         for index in 0..count as u64 {
             let class = filled[below(seed, CLASS, examples, index, filled.len())];
-            let rows = &self.classes[class].rows;
-            let stored = &rows[below(seed, ROW, examples, index, rows.len())];
-            out.rows.extend_from_slice(&stored.row);
+            let of_class = &self.classes[class].rows;
+            let stored = &of_class[below(seed, ROW, examples, index, of_class.len())];
+            rows.extend_from_slice(&stored.row);
             out.classes.push(class as u32);
             out.importance.push(stored.importance);
-            let known = stored.shares.len().min(share_width);
+            let known = stored.shares.len().min(out.share_width);
             out.shares.extend_from_slice(&stored.shares[..known]);
-            out.shares.resize(out.classes.len() * share_width, 0.0);
+            out.shares.resize(out.classes.len() * out.share_width, 0.0);
         }
     }
 
@@ -117,14 +104,10 @@ impl Memory {
         }
         let reservoir = &mut self.classes[class];
         reservoir.seen += 1;
-        let place = if reservoir.rows.len() < self.room {
-            reservoir.rows.len()
-        } else {
-            below(seed, ENTER, examples, 0, reservoir.seen as usize)
-        };
-        if place >= self.room {
+        let Some(place) = random::reservoir(seed, ENTER, examples, reservoir.seen, self.room)
+        else {
             return;
-        }
+        };
         let stored = Stored {
             row: batch.rows[index * width..(index + 1) * width].into(),
             importance: batch.importance[index],
@@ -209,5 +192,73 @@ impl Memory {
             memory.classes.push(reservoir);
         }
         Ok(memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::Example;
+
+    /// A memory after 1,000 rows, one in fifty of class 1; the first value of a row is its class.
+    fn memory() -> Memory {
+        let (mut memory, mut batch) = (Memory::new(20), Batch::default());
+        for number in 0..1000_u32 {
+            let class = u32::from(number % 50 == 0);
+            let example = Example {
+                row: vec![class as f32, number as f32].into(),
+                class,
+                weight: 1.0,
+                id: None,
+            };
+            batch.push(&example, (0, i64::from(number)));
+            let shares = vec![0.5; 3 * (class as usize + 1)];
+            memory.enter(1, u64::from(number), &batch, number as usize, 2, &shares);
+        }
+        memory
+    }
+
+    #[test]
+    fn every_class_is_drawn_as_often_as_another() {
+        let memory = memory();
+        assert!(memory.classes.iter().all(|class| class.rows.len() == 20));
+        let (mut rows, mut drawn) = (Vec::new(), Encoded::default());
+        drawn.share_width = 6;
+        memory.draw(1, 1000, 2000, &mut rows, &mut drawn);
+        let rare = drawn.classes.iter().filter(|class| **class == 1).count();
+        assert!((900..1100).contains(&rare), "{rare} of 2000");
+        for (row, class) in rows.chunks_exact(2).zip(&drawn.classes) {
+            assert_eq!(row[0], *class as f32);
+        }
+        // A share that was not known then is 0.
+        for (shares, class) in drawn.shares.chunks_exact(6).zip(&drawn.classes) {
+            assert_eq!(shares[..3], [0.5; 3]);
+            assert_eq!(shares[3..], if *class == 1 { [0.5; 3] } else { [0.0; 3] });
+        }
+    }
+
+    #[test]
+    fn nothing_is_drawn_before_something_is_stored_and_nothing_is_stored_without_room() {
+        let (mut rows, mut drawn) = (vec![1.0], Encoded::default());
+        Memory::new(5).draw(1, 0, 4, &mut rows, &mut drawn);
+        assert!(rows.is_empty() && drawn.classes.is_empty());
+        let mut state = State::default();
+        Memory::new(0).save(&mut state);
+        assert_eq!(state, State::default());
+    }
+
+    #[test]
+    fn a_memory_survives_its_state_and_follows_a_schema_that_grows() {
+        let mut memory = memory();
+        let mut state = State::default();
+        memory.save(&mut state);
+        assert_eq!(Memory::load(20, 2, &state).as_ref(), Ok(&memory));
+        let smaller = Memory::load(5, 2, &state).unwrap();
+        assert!(smaller.classes.iter().all(|class| class.rows.len() == 5));
+        let before = memory.classes[1].rows[3].row.clone();
+        memory.remap(&[Some(1), None, Some(0)]);
+        let after = &memory.classes[1].rows[3].row;
+        assert_eq!((after[0], after[2]), (before[1], before[0]));
+        assert!(after[1].is_nan());
     }
 }

@@ -1,5 +1,6 @@
 //! The learner's part of a checkpoint: everything that it needs to go on, and the counts that people see.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::batcher::Frontier;
@@ -43,7 +44,7 @@ impl Learner {
             .collect();
         let counters = state.u64_exact("learner.counters", 3)?;
         let mut core = Core::new(task.clone(), Arc::new(schema))?;
-        core.encoder = Encoder::load(&core.schema, task.codec.encoding, state)?;
+        core.encoder = Encoder::load(&core.schema, task.codec.encoding, task.seed, state)?;
         if core.shares.is_some() {
             core.shares = Some(RecentShares::load(state)?);
         }
@@ -149,14 +150,17 @@ impl Member {
 }
 
 /// Everything under a prefix, without it.
-fn part(state: &State, prefix: &str) -> State {
+fn part<'a>(state: &'a State, prefix: &str) -> Cow<'a, State> {
+    if prefix.is_empty() {
+        return Cow::Borrowed(state);
+    }
     let mut part = State::default();
     for (name, blob) in &state.blobs {
         if let Some(name) = name.strip_prefix(prefix) {
             part.blobs.insert(name.to_owned(), blob.clone());
         }
     }
-    part
+    Cow::Owned(part)
 }
 
 impl Tally {

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::evaluate::{Objective, most_probable, rare_classes};
+use crate::evaluate::{
+    Objective, SMALLEST_PROBABILITY, UNKNOWN_CLASS_PROBABILITY, most_probable, rare_classes,
+};
 use crate::state::{self, State};
 
 /// Predictions kept over all classes, and at least so many a class.
@@ -17,6 +19,8 @@ const ENOUGH: usize = 5;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scorecard {
     members: usize,
+    /// What an example leaves of the decayed counts.
+    keep: f64,
     classes: Vec<OfClass>,
 }
 
@@ -37,30 +41,36 @@ impl Scorecard {
     pub fn new(members: usize) -> Self {
         Self {
             members,
+            keep: (-std::f64::consts::LN_2 / HALF_LIFE).exp(),
             classes: Vec::new(),
         }
     }
 
     /// Adds an example of class `label` with what each member predicted.
-    pub fn add(&mut self, label: usize, predicted: &[&[f32]]) {
+    pub fn add<'a>(&mut self, label: usize, predicted: impl Iterator<Item = &'a [f32]> + Clone) {
         if self.classes.len() <= label {
             self.classes.resize(label + 1, OfClass::default());
         }
-        let keep = (-std::f64::consts::LN_2 / HALF_LIFE).exp();
         for class in &mut self.classes {
-            class.count *= keep;
+            class.count *= self.keep;
         }
         let room = (ROOM / self.classes.len()).max(LEAST);
-        let known = predicted.iter().map(|row| row.len()).max().unwrap_or(0);
+        let known = predicted.clone().map(<[f32]>::len).max().unwrap_or(0);
         let class = &mut self.classes[label];
         class.count += 1.0;
         class.seen += 1;
-        let mut row = Vec::with_capacity(known * self.members);
+        let mut row = if class.rows.len() >= room {
+            class.rows.pop_front().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        row.clear();
         for member in predicted {
             row.extend_from_slice(member);
             row.resize(row.len() + known - member.len(), 0.0);
         }
         class.rows.push_back(row);
+        // A class that joined leaves less room to each.
         while class.rows.len() > room {
             class.rows.pop_front();
         }
@@ -86,47 +96,81 @@ impl Scorecard {
         rare: &[usize],
         weights: &[f64],
     ) -> Option<f64> {
-        let mut mixed: Vec<(usize, Vec<f32>)> = Vec::new();
-        for (label, class) in self.classes.iter().enumerate() {
-            for row in &class.rows {
-                mixed.push((label, self.mix(row, point)));
-            }
-        }
         match objective {
             Objective::PrAuc => {
-                let scores = rare.iter();
-                mean(scores.filter_map(|class| average_precision(&mixed, *class, weights)))
+                let precision = |class: &usize| self.average_precision(point, *class, weights);
+                mean(rare.iter().filter_map(precision))
             }
             Objective::BalancedAccuracy => {
-                let recall = |class: usize| {
-                    let rows = mixed.iter().filter(|(label, _)| *label == class);
-                    mean(rows.map(|(label, row)| {
-                        f64::from(u8::from(most_probable(row) == Some(*label)))
+                let mut mixed = Vec::new();
+                let mut recall = |(label, class): (usize, &OfClass)| {
+                    mean(class.rows.iter().map(|row| {
+                        let known = self.known(row);
+                        mixed.clear();
+                        mixed.extend((0..known).map(|class| self.mixed(row, point, class)));
+                        f64::from(u8::from(most_probable(&mixed) == Some(label)))
                     }))
                 };
-                mean((0..self.classes.len()).filter_map(recall))
+                mean(self.classes.iter().enumerate().filter_map(&mut recall))
             }
             Objective::LogLoss => {
                 let (mut sum, mut total) = (0.0, 0.0);
-                for (label, row) in &mixed {
-                    let p = row.get(*label).map_or(1e-6, |p| f64::from(*p));
-                    sum += weights[*label] * p.max(1e-15).ln();
-                    total += weights[*label];
+                for (label, class) in self.classes.iter().enumerate() {
+                    for row in &class.rows {
+                        let p = if label < self.known(row) {
+                            f64::from(self.mixed(row, point, label)).max(SMALLEST_PROBABILITY)
+                        } else {
+                            UNKNOWN_CLASS_PROBABILITY
+                        };
+                        sum += weights[label] * p.ln();
+                        total += weights[label];
+                    }
                 }
                 (total > 0.0).then(|| sum / total)
             }
         }
     }
 
-    fn mix(&self, row: &[f32], point: &[f64]) -> Vec<f32> {
-        let known = row.len() / self.members.max(1);
-        let mut mixed = vec![0.0; known];
-        for (member, weight) in row.chunks_exact(known.max(1)).zip(point) {
-            for (sum, p) in mixed.iter_mut().zip(member) {
-                *sum += *weight as f32 * p;
+    /// Classes that were known when a kept example was predicted.
+    fn known(&self, row: &[f32]) -> usize {
+        row.len() / self.members.max(1)
+    }
+
+    /// What the mixture gave a class; 0 where it was not known.
+    fn mixed(&self, row: &[f32], point: &[f64], class: usize) -> f32 {
+        let known = self.known(row);
+        if class >= known {
+            return 0.0;
+        }
+        let of_members = row.iter().skip(class).step_by(known).zip(point);
+        of_members.map(|(p, weight)| *weight as f32 * p).sum()
+    }
+
+    /// Average precision of a class among the weighed examples; equal scores share a threshold. `None` where a side is
+    /// empty.
+    fn average_precision(&self, point: &[f64], class: usize, weights: &[f64]) -> Option<f64> {
+        let mut keys: Vec<(u32, usize)> = Vec::new();
+        for (label, kept) in self.classes.iter().enumerate() {
+            let score = |row: &Vec<f32>| self.mixed(row, point, class).max(0.0).to_bits();
+            keys.extend(kept.rows.iter().map(|row| (score(row), label)));
+        }
+        keys.sort_unstable_by(|a, b| b.cmp(a));
+        let (mut inside, mut others, mut sum) = (0.0, 0.0, 0.0);
+        for tied in keys.chunk_by(|a, b| a.0 == b.0) {
+            let mut more = 0.0;
+            for (_, label) in tied {
+                if *label == class {
+                    more += weights[*label];
+                } else {
+                    others += weights[*label];
+                }
+            }
+            inside += more;
+            if more > 0.0 {
+                sum += more * inside / (inside + others);
             }
         }
-        mixed
+        (inside > 0.0 && others > 0.0).then(|| sum / inside)
     }
 
     /// Writes everything under `mixture.`.
@@ -173,34 +217,6 @@ impl Scorecard {
     }
 }
 
-/// Average precision of a class among weighed examples; equal scores share a threshold. `None` where a side is empty.
-fn average_precision(rows: &[(usize, Vec<f32>)], class: usize, weights: &[f64]) -> Option<f64> {
-    let mut keys: Vec<(u32, usize)> = rows
-        .iter()
-        .map(|(label, row)| {
-            let score = row.get(class).copied().unwrap_or(0.0).max(0.0);
-            (score.to_bits(), *label)
-        })
-        .collect();
-    keys.sort_unstable_by(|a, b| b.cmp(a));
-    let (mut inside, mut others, mut sum) = (0.0, 0.0, 0.0);
-    for tied in keys.chunk_by(|a, b| a.0 == b.0) {
-        let mut more = 0.0;
-        for (_, label) in tied {
-            if *label == class {
-                more += weights[*label];
-            } else {
-                others += weights[*label];
-            }
-        }
-        inside += more;
-        if more > 0.0 {
-            sum += more * inside / (inside + others);
-        }
-    }
-    (inside > 0.0 && others > 0.0).then(|| sum / inside)
-}
-
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     (count > 0.0).then(|| sum / count)
@@ -221,7 +237,7 @@ mod tests {
                 f32::from(i % 7) / 10.0
             };
             let (good, bad) = ([1.0 - good, good], [good, 1.0 - good]);
-            card.add(label, &[&good, &bad]);
+            card.add(label, [&good[..], &bad].into_iter());
         }
         card
     }
@@ -247,7 +263,7 @@ mod tests {
     fn a_kept_prediction_counts_for_the_share_of_its_class() {
         let mut card = Scorecard::new(1);
         for i in 0..20_000u32 {
-            card.add(usize::from(i % 1000 == 0), &[&[0.9, 0.1]]);
+            card.add(usize::from(i % 1000 == 0), std::iter::once(&[0.9, 0.1][..]));
         }
         let (_, weights) = card.view();
         assert!(weights[0] > 5.0 && weights[1] < 1.1, "{weights:?}");

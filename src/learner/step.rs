@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::batcher::Batch;
 use super::member::{Encoded, Member, Outcome};
 use super::mixture::Mixture;
-use super::rehearsal::{Drawn, Memory};
+use super::rehearsal::Memory;
 use super::settings::Task;
 use super::{Error, portfolio};
 use crate::codec::{Encoder, RecentShares, SHARES, Schema};
@@ -50,7 +50,7 @@ pub struct StepReport {
     pub went_back: bool,
 }
 
-/// What the last batch looked like, before and while it was learned. Arrays are reused.
+/// What the last batch looked like to a member, or as served, before and while it was learned. Arrays are reused.
 #[derive(Debug, Default)]
 pub struct LastBatch {
     /// Values a row of `predicted`: the classes after the batch.
@@ -61,8 +61,8 @@ pub struct LastBatch {
     pub predicted: Vec<f32>,
     /// Prequential losses, one an example.
     pub losses: Vec<f64>,
-    /// ABSGD weights (of several members, those of the one with the largest share), one an example; empty where nothing
-    /// was learned.
+    /// ABSGD weights, one an example, 0 where it was left out. What is served has those of the member with the largest
+    /// share, and none where that one learned nothing.
     pub weights: Vec<f64>,
 }
 
@@ -92,7 +92,8 @@ pub struct Core {
     pub(super) nonfinite_steps: u64,
     pub(super) last: LastBatch,
     encoded: Encoded,
-    drawn: Drawn,
+    /// Raw values of the rows that are rehearsed.
+    drawn: Vec<f32>,
 }
 
 impl Core {
@@ -101,7 +102,7 @@ impl Core {
     /// # Errors
     /// When the device cannot be opened, or the settings of a member cannot work.
     pub fn new(task: Task, schema: Arc<Schema>) -> Result<Self, Error> {
-        let encoder = Encoder::new(&schema, task.codec.encoding);
+        let encoder = Encoder::new(&schema, task.codec.encoding, task.seed);
         let mut members = Vec::new();
         for (index, member) in task
             .members()
@@ -127,7 +128,7 @@ impl Core {
             nonfinite_steps: 0,
             last: LastBatch::default(),
             encoded: Encoded::default(),
-            drawn: Drawn::default(),
+            drawn: Vec::new(),
         };
         for class in given {
             core.join(Arc::from(class))?;
@@ -145,7 +146,8 @@ impl Core {
         new_classes: &[Arc<str>],
     ) -> Result<StepReport, model::Error> {
         let classes = self.classes.len() + new_classes.len();
-        self.encode(batch, classes);
+        let shares = self.encode(batch, classes);
+        self.rehearse(batch.len());
         let mut outcomes = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
             outcomes.push(member.take(&self.encoded, classes)?);
@@ -158,8 +160,9 @@ impl Core {
         self.score(batch);
         let report = self.conclude(batch, outcomes);
         self.remember(batch, &report.quarantined);
-        let seen: Vec<&super::member::Seen> = self.members.iter().map(|m| &m.last).collect();
-        self.mixture.learn(&seen, &batch.classes, self.examples);
+        self.shares = shares;
+        self.mixture
+            .learn(&self.members, &batch.classes, self.examples);
         Ok(report)
     }
 
@@ -202,7 +205,7 @@ impl Core {
         }
     }
 
-    /// What later batches know of this one: moments, shares, rows to rehearse.
+    /// What later batches know of this one: moments, rows to rehearse.
     fn remember(&mut self, batch: &Batch, quarantined: &[usize]) {
         let width = self.schema.features.len();
         let sound = |row: &usize| !quarantined.contains(row);
@@ -218,11 +221,6 @@ impl Core {
             let number = first + row as u64;
             self.memory
                 .enter(self.task.seed, number, batch, row, width, shares);
-        }
-        if let Some(shares) = &mut self.shares {
-            for class in &batch.classes {
-                shares.observe(*class);
-            }
         }
     }
 
@@ -241,8 +239,8 @@ impl Core {
         Ok(())
     }
 
-    /// Encodes the batch, and the rows that are rehearsed with it, with what was known before it.
-    fn encode(&mut self, batch: &Batch, classes: usize) {
+    /// Encodes the batch with what was known before it; gives the class shares after it.
+    fn encode(&mut self, batch: &Batch, classes: usize) -> Option<RecentShares> {
         let features = self.schema.features.len();
         let encoded = &mut self.encoded;
         encoded.width = self.encoder.width();
@@ -252,35 +250,29 @@ impl Core {
         encoded.importance.clone_from(&batch.importance);
         encoded.shares.clear();
         encoded.share_width = 0;
-        if let Some(shares) = &self.shares {
-            encoded.share_width = classes * SHARES;
-            let mut shares = shares.clone();
-            for class in &batch.classes {
-                shares.write(classes, &mut encoded.shares);
-                shares.observe(*class);
-            }
+        let mut shares = self.shares.clone()?;
+        encoded.share_width = classes * SHARES;
+        for class in &batch.classes {
+            shares.write(classes, &mut encoded.shares);
+            shares.observe(*class);
         }
-        let wanted = self.members.iter().map(|m| m.rehearses(batch.len())).max();
-        let drawn = &mut self.drawn;
-        self.memory.draw(
-            self.task.seed,
-            self.examples,
-            wanted.unwrap_or(0),
-            encoded.share_width,
-            drawn,
-        );
-        if drawn.classes.is_empty() {
-            encoded.rehearsed = None;
-            return;
-        }
-        let rehearsed = encoded.rehearsed.get_or_insert_default();
-        rehearsed.width = encoded.width;
+        Some(shares)
+    }
+
+    /// Draws and encodes the rows that are rehearsed with the batch.
+    fn rehearse(&mut self, rows: usize) {
+        let wanted = self.members.iter().map(|member| member.rehearses(rows));
+        let wanted = wanted.max().unwrap_or(0);
+        let mut drawn = self.encoded.rehearsed.take().unwrap_or_default();
+        drawn.width = self.encoded.width;
+        drawn.share_width = self.encoded.share_width;
+        let (seed, examples) = (self.task.seed, self.examples);
+        self.memory
+            .draw(seed, examples, wanted, &mut self.drawn, &mut drawn);
+        let features = self.schema.features.len();
         self.encoder
-            .encode(drawn.rows.chunks_exact(features), &mut rehearsed.inputs);
-        rehearsed.classes.clone_from(&drawn.classes);
-        rehearsed.importance.clone_from(&drawn.importance);
-        rehearsed.shares.clone_from(&drawn.shares);
-        rehearsed.share_width = encoded.share_width;
+            .encode(self.drawn.chunks_exact(features), &mut drawn.inputs);
+        self.encoded.rehearsed = Some(drawn);
     }
 
     /// Every example is scored before it is learned.

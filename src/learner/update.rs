@@ -22,7 +22,14 @@ impl Member {
             lambda,
             ..self.task.learner.weights()
         };
-        let proposal = ready.propose(&settings, &self.batch.losses, &mut self.weights);
+        let losses = &self.batch.losses;
+        let proposal = ready.propose(&settings, losses, &mut self.weights);
+        // Rehearsed rows count for the step, and in no statistic.
+        let clipped = if self.batch.fresh == losses.len() {
+            proposal.clipped
+        } else {
+            ready.clipped(&settings, &losses[..self.batch.fresh])
+        };
         let norm_squared = self.backward()?;
         if !norm_squared.is_finite() {
             return Ok(Verdict::SkippedNonFinite);
@@ -38,13 +45,13 @@ impl Member {
         self.normalizer = proposal.next;
         Ok(Verdict::Applied {
             gradient_norm,
-            clipped: proposal.clipped,
+            clipped,
         })
     }
 
     /// The losses to learn from, and their gradients where they are not those of plain cross-entropy.
     fn teach(&mut self) {
-        if loss::is_plain(&self.task.loss) {
+        if self.task.loss.is_plain() {
             return;
         }
         // A prior drifts; margins and effective numbers are about how much was seen at all.
@@ -63,7 +70,7 @@ impl Member {
     fn backward(&mut self) -> Result<f64, model::Error> {
         let rows = &self.batch;
         let (classes, share) = (self.engine.classes(), 1.0 / rows.classes.len() as f64);
-        let plain = loss::is_plain(&self.task.loss);
+        let plain = self.task.loss.is_plain();
         self.coefficients.clear();
         let weighed = self.weights.iter().zip(&rows.importance).enumerate();
         self.coefficients

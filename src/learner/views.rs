@@ -6,7 +6,7 @@ use super::board::{Board, Counts, Discovering, MemberView};
 use super::member::Member;
 use super::snapshot::Snapshot;
 use super::step::Core;
-use super::{Error, Learner, MemberTask, Seen, guard};
+use super::{Error, LastBatch, Learner, MemberTask, guard};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::{WeightReport, WeightStatistics};
 use crate::codec::Reason;
@@ -56,6 +56,7 @@ impl Learner {
             evaluation,
             counts: self.counts(),
             stalled: self.is_stalled(),
+            lead: self.core.as_ref().map_or(0, |core| core.mixture.lead()),
             members: self.member_views(),
             discovering,
         }
@@ -87,7 +88,7 @@ impl Learner {
 
     /// How a member predicted and weighed the last batch.
     #[must_use]
-    pub fn last_of(&self, member: usize) -> Option<&Seen> {
+    pub fn last_of(&self, member: usize) -> Option<&LastBatch> {
         let core = self.core.as_ref()?;
         core.members.get(member).map(|member| &member.last)
     }
@@ -111,13 +112,6 @@ impl Learner {
             weights: core.weight_report_of(index),
         };
         core.members.iter().enumerate().map(view).collect()
-    }
-
-    /// Name of the member with the largest share.
-    #[must_use]
-    pub fn lead(&self) -> Option<&str> {
-        let core = self.core.as_ref()?;
-        Some(&core.members[core.mixture.lead()].task.name)
     }
 
     /// What each member counts for in what is served.

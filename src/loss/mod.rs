@@ -21,7 +21,7 @@ mod objective;
 mod settings;
 
 pub use classes::{balanced_weights, effective_number, log_priors, margins};
-pub use objective::{Lesson, Objective, is_plain};
+pub use objective::{Lesson, Objective};
 pub use settings::{ClassBalanced, Kind, Settings};
 
 /// Loss of an example whose class the model does not know yet: that of probability 1e-6, `-ln 1e-6`.

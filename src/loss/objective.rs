@@ -72,14 +72,6 @@ pub struct Objective<'a> {
     pub counts: &'a [f64],
 }
 
-/// Whether these settings are plain cross-entropy: see [`Objective::is_plain`].
-#[must_use]
-pub fn is_plain(settings: &Settings) -> bool {
-    settings.kind == Kind::CrossEntropy
-        && settings.prior_adjustment == 0.0
-        && settings.class_balanced == ClassBalanced::Off
-}
-
 /// How the logits of a row change before their softmax.
 struct Bend<'a> {
     scale: f64,
@@ -88,13 +80,6 @@ struct Bend<'a> {
 }
 
 impl Objective<'_> {
-    /// Whether this is plain cross-entropy, for which [`super::softmax_cross_entropy`] and [`super::seed_gradient`]
-    /// are there: nothing of it depends on the counts.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        is_plain(self.settings)
-    }
-
     /// Losses, gradients and outer factors of every row of logits; `rows` is the number of labels.
     ///
     /// The class weights sum to the number of known classes. A label that is not below `classes` costs

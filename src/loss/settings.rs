@@ -65,6 +65,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether this is plain cross-entropy, for which [`super::softmax_cross_entropy`] and [`super::seed_gradient`] are
+    /// there: nothing of it depends on the counts.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.kind == Kind::CrossEntropy
+            && self.prior_adjustment == 0.0
+            && self.class_balanced == ClassBalanced::Off
+    }
+
     /// Checks the ranges, of keys that are not in use too.
     ///
     /// ```

@@ -95,35 +95,31 @@ impl From<&HistoryPoint> for Point {
     }
 }
 
+fn unknown_learner() -> Problem {
+    let message = "no learner has this name: /v1/learners lists them";
+    Problem::new(Code::UnknownLearner, message).at("learner")
+}
+
 pub async fn weights(
     State(gate): State<Arc<Gate>>,
     query: Result<Query<Window>, QueryRejection>,
 ) -> Result<Json<Weights>, Problem> {
     let window = parsed(query)?;
     let board = board(&gate.app);
-    let named = window.learner.as_deref();
     let members = board.as_ref().map_or(&[][..], |board| &board.members);
-    let member = match named {
-        Some(name) => members.iter().find(|member| member.name == name),
-        None => members.iter().reduce(|lead, member| {
-            if member.share > lead.share {
-                member
-            } else {
-                lead
-            }
-        }),
+    let lead = board.as_ref().map_or(0, |board| board.lead);
+    let member = match window.learner.as_deref() {
+        None => members.get(lead),
+        Some(ONLY_LEARNER) if members.is_empty() => None,
+        Some(name) => Some(
+            members
+                .iter()
+                .find(|member| member.name == name)
+                .ok_or_else(unknown_learner)?,
+        ),
     };
-    if named.is_some_and(|name| member.is_none() && (name != ONLY_LEARNER || !members.is_empty())) {
-        return Err(Problem::new(
-            Code::UnknownLearner,
-            "no learner has this name: /v1/learners lists them",
-        )
-        .at("learner"));
-    }
-    let (learner, report) = match member {
-        Some(member) => (member.name.clone(), Some(member.weights.clone())),
-        None => (ONLY_LEARNER.to_owned(), None),
-    };
+    let learner = member.map_or(ONLY_LEARNER.to_owned(), |member| member.name.clone());
+    let report = member.map(|member| member.weights.clone());
     let board = board?;
     let history = (window.points.is_some() || window.since.is_some()).then(|| {
         let since = window.since.unwrap_or(0);

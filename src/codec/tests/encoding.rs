@@ -28,7 +28,7 @@ const MISSING: f32 = f32::NAN;
 
 #[test]
 fn raw_is_the_value_and_one_of_the_buckets() {
-    let mut encoder = Encoder::new(&schema(), Encoding::Raw);
+    let mut encoder = Encoder::new(&schema(), Encoding::Raw, 1);
     assert_eq!(encoder.names(), ["x", "color#0", "color#1", "color#2", "y"]);
     let rows = [[1e30, 2.0, -7.0], [MISSING, MISSING, MISSING]];
     let expected = [1e30, 0.0, 0.0, 1.0, -7.0, 0.0, 0.0, 0.0, 0.0, 0.0];
@@ -39,7 +39,7 @@ fn raw_is_the_value_and_one_of_the_buckets() {
 
 #[test]
 fn standard_is_zero_until_two_values_differ_and_is_cut_at_eight() {
-    let mut encoder = Encoder::new(&schema(), Encoding::Standard);
+    let mut encoder = Encoder::new(&schema(), Encoding::Standard, 1);
     let row = [[5.0, MISSING, 1.0]];
     assert_eq!(encode(&encoder, &row), [0.0; 5]);
     observe(&mut encoder, &row);
@@ -62,7 +62,7 @@ fn moments_are_those_of_two_passes() {
     let values: Vec<f32> = (0..1000)
         .map(|i| 1e4 + (i * i % 97) as f32 * 0.25)
         .collect();
-    let mut encoder = Encoder::new(&schema(), Encoding::Standard);
+    let mut encoder = Encoder::new(&schema(), Encoding::Standard, 1);
     for value in &values {
         observe(&mut encoder, &[[*value, MISSING, MISSING]]);
     }
@@ -83,7 +83,7 @@ fn moments_are_those_of_two_passes() {
 
 #[test]
 fn extreme_values_never_give_what_is_not_finite() {
-    let mut encoder = Encoder::new(&schema(), Encoding::Standard);
+    let mut encoder = Encoder::new(&schema(), Encoding::Standard, 1);
     let extremes = [
         f32::MAX,
         f32::MIN,
@@ -113,10 +113,10 @@ fn moments_do_not_depend_on_how_rows_are_cut_into_batches() {
             [x, (i % 3) as f32, if i % 5 == 0 { MISSING } else { -x }]
         })
         .collect();
-    let mut whole = Encoder::new(&schema(), Encoding::Standard);
+    let mut whole = Encoder::new(&schema(), Encoding::Standard, 1);
     observe(&mut whole, &rows);
     for size in [1, 2, 7, 64] {
-        let mut parts = Encoder::new(&schema(), Encoding::Standard);
+        let mut parts = Encoder::new(&schema(), Encoding::Standard, 1);
         rows.chunks(size).for_each(|rows| observe(&mut parts, rows));
         let (mut expected, mut found) = (State::default(), State::default());
         whole.save(&mut expected);
@@ -127,7 +127,7 @@ fn moments_do_not_depend_on_how_rows_are_cut_into_batches() {
 
 #[test]
 fn a_batch_is_encoded_by_the_moments_before_it() {
-    let mut encoder = Encoder::new(&schema(), Encoding::Standard);
+    let mut encoder = Encoder::new(&schema(), Encoding::Standard, 1);
     observe(&mut encoder, &[[1.0, 0.0, 0.0], [3.0, 0.0, 0.0]]);
     let before = encoder.clone();
     let batch = [[4.0, 0.0, 0.0], [100.0, 0.0, 0.0]];
@@ -142,14 +142,15 @@ fn a_batch_is_encoded_by_the_moments_before_it() {
 
 #[test]
 fn a_saved_encoder_goes_on_bit_for_bit() {
-    let mut encoder = Encoder::new(&schema(), Encoding::Standard);
+    let mut encoder = Encoder::new(&schema(), Encoding::Standard, 1);
     observe(
         &mut encoder,
         &[[1.0, 0.0, 0.1], [2.5, 2.0, MISSING], [0.3, 1.0, 7.0]],
     );
     let mut state = State::default();
     encoder.save(&mut state);
-    let mut loaded = Encoder::load(&schema(), Encoding::Standard, &state).expect("what was saved");
+    let mut loaded =
+        Encoder::load(&schema(), Encoding::Standard, 1, &state).expect("what was saved");
     assert_eq!(loaded, encoder);
     observe(&mut loaded, &[[9.0, 0.0, 3.0]]);
     observe(&mut encoder, &[[9.0, 0.0, 3.0]]);
@@ -159,6 +160,6 @@ fn a_saved_encoder_goes_on_bit_for_bit() {
         ..Settings::default()
     };
     let other = Schema::given(&other).expect("features are given");
-    assert!(Encoder::load(&other, Encoding::Standard, &state).is_err());
-    assert!(Encoder::load(&schema(), Encoding::Standard, &State::default()).is_err());
+    assert!(Encoder::load(&other, Encoding::Standard, 1, &state).is_err());
+    assert!(Encoder::load(&schema(), Encoding::Standard, 1, &State::default()).is_err());
 }

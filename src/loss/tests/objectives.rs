@@ -84,13 +84,7 @@ fn every_gradient_is_the_central_difference_of_its_loss() {
 fn only_cross_entropy_without_classes_is_plain_and_it_gives_the_plain_losses_to_the_bit() {
     let plain: Vec<Settings> = all_settings()
         .into_iter()
-        .filter(|settings| {
-            Objective {
-                settings,
-                counts: &[],
-            }
-            .is_plain()
-        })
+        .filter(Settings::is_plain)
         .collect();
     assert_eq!(plain, [Settings::default()]);
     let logits = [1e5, -1e5, 0.25, 3.0, -7.5, 0.1];

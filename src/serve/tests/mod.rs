@@ -389,6 +389,7 @@ fn board_of(steps: u64) -> Board {
             ..Counts::default()
         },
         stalled: false,
+        lead: 0,
         members: Vec::new(),
         discovering: None,
     }

@@ -124,7 +124,7 @@ impl Learner {
         let (mut probabilities, mut losses) = (Vec::new(), Vec::new());
         let mut lesson = Lesson::default();
         let logits = self.engine.forward(x, rows).unwrap();
-        if objective.is_plain() {
+        if settings.is_plain() {
             softmax_cross_entropy(logits, 3, &labels, &mut probabilities, &mut losses);
         } else {
             objective.learn(logits, 3, &labels, &mut lesson);
@@ -149,7 +149,7 @@ impl Learner {
 
         let coefficients: Vec<f32> = weights.iter().map(|p| (p / rows as f64) as f32).collect();
         let mut dz = Vec::new();
-        if objective.is_plain() {
+        if settings.is_plain() {
             seed_gradient(&probabilities, 3, &labels, &coefficients, &mut dz);
         } else {
             lesson.seed(3, &coefficients, &mut dz);
