@@ -128,6 +128,8 @@ pub struct Arrival {
 pub struct Prediction {
     /// Index of the most probable class.
     pub class: usize,
+    /// Index of the class that the rule of the settings decides for.
+    pub decision: usize,
     /// One probability a known class, in class order; they sum to 1.
     pub probabilities: Vec<f32>,
 }

@@ -109,6 +109,7 @@ impl Lane {
                     row: batch.places[index].1.unsigned_abs(),
                     label: *label,
                     weight: last.weights.get(index).map(|weight| *weight as f32),
+                    time: None,
                     probabilities: &last.predicted[index * last.known..(index + 1) * last.known],
                 });
             }

@@ -270,6 +270,7 @@ fn finish(
             &lane.exact,
             &names,
             serde_json::to_value(lane.learner.weight_report()).map_err(Failure::internal)?,
+            lane.learner.decision(),
         );
         report.digest = Some(digest(lane)?);
         learners.push(report);

@@ -184,7 +184,10 @@ impl Learner {
     /// When the engine fails.
     pub fn predict_waiting(&mut self) -> Result<usize, Error> {
         match &mut self.core {
-            Some(core) if !self.batch.is_empty() => core.predict(&self.batch)?,
+            Some(core) if !self.batch.is_empty() => {
+                core.predict(&self.batch)?;
+                core.serve(&self.batch);
+            }
             _ => {}
         }
         Ok(self.batch.len())

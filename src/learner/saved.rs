@@ -10,7 +10,7 @@ use super::{Error, Learner, Task};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::WeightStatistics;
 use crate::codec::{Encoder, Reason, Schema};
-use crate::evaluate::Live;
+use crate::evaluate::{Judge, Live};
 use crate::example::Positions;
 use crate::model::Engine;
 use crate::state::State;
@@ -51,6 +51,7 @@ impl Learner {
         core.normalizer = Normalizer::load(state)?;
         core.statistics = WeightStatistics::load(state)?;
         core.live = Live::load(&task.evaluation, state)?;
+        core.judge = Judge::load(&task.decision, &classes, state)?;
         core.guard = Guard::load(state);
         core.classes = classes;
         core.examples = counters[0];
@@ -88,6 +89,7 @@ impl Learner {
         core.normalizer.save(&mut state);
         core.statistics.save(&mut state);
         core.live.save(&mut state);
+        core.judge.save(&mut state);
         core.guard.save(&mut state);
         state.put_u64(TAKEN_BACK, vec![self.taken_back, self.epoch]);
         self.settled.save(&mut state);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::codec::{self, Encoder, Reject, Schema};
-use crate::evaluate::most_probable;
+use crate::evaluate::{Served, most_probable};
 use crate::example::{Positions, Prediction};
 use crate::model::Frozen;
 
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub classes: Vec<Arc<str>>,
     /// Encoder as of that step.
     pub encoder: Encoder,
+    /// What becomes of the probabilities on their way out.
+    pub served: Served,
     /// Detached copies of the parameters.
     pub frozen: Frozen,
 }
@@ -48,7 +50,7 @@ impl Snapshot {
         let mut inputs = Vec::with_capacity(rows.len() * self.encoder.width());
         self.encoder
             .encode(rows.iter().map(|row| &**row), &mut inputs);
-        let probabilities = self
+        let mut probabilities = self
             .frozen
             .probabilities(&inputs, rows.len())
             .map_err(|error| error.to_string())?;
@@ -56,10 +58,15 @@ impl Snapshot {
             return Err("the model's output is not finite".to_owned());
         }
         Ok(probabilities
-            .chunks_exact(self.classes.len().max(1))
-            .map(|row| Prediction {
-                class: most_probable(row).unwrap_or(0),
-                probabilities: row.to_vec(),
+            .chunks_exact_mut(self.classes.len().max(1))
+            .map(|row| {
+                self.served.calibrate(row);
+                let class = most_probable(row).unwrap_or(0);
+                Prediction {
+                    class,
+                    decision: self.served.decide(row).unwrap_or(class),
+                    probabilities: row.to_vec(),
+                }
             })
             .collect())
     }

@@ -9,7 +9,7 @@ use super::settings::Task;
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, clip_scale};
 use crate::codec::{Encoder, Schema};
-use crate::evaluate::Live;
+use crate::evaluate::{Judge, Live, log_loss};
 use crate::loss;
 use crate::model::{self, Engine};
 
@@ -71,6 +71,7 @@ pub struct Core {
     pub(super) normalizer: Normalizer,
     pub(super) statistics: WeightStatistics,
     pub(super) live: Live,
+    pub(super) judge: Judge,
     pub(super) step: u64,
     pub(super) examples: u64,
     pub(super) nonfinite_steps: u64,
@@ -78,6 +79,8 @@ pub struct Core {
     pub(super) last: LastBatch,
     pub(super) inputs: Vec<f32>,
     pub(super) probabilities: Vec<f32>,
+    /// The predictions of the last batch before they were calibrated.
+    learned: Vec<f32>,
     pub(super) losses: Vec<f64>,
     coefficients: Vec<f32>,
     seed_gradient: Vec<f32>,
@@ -94,6 +97,7 @@ impl Core {
         let given = task.codec.classes.clone();
         let mut core = Self {
             live: Live::new(&task.evaluation),
+            judge: Judge::new(&task.decision),
             statistics: WeightStatistics::new(),
             normalizer: Normalizer::new(),
             encoder,
@@ -108,6 +112,7 @@ impl Core {
             last: LastBatch::default(),
             inputs: Vec::new(),
             probabilities: Vec::new(),
+            learned: Vec::new(),
             losses: Vec::new(),
             coefficients: Vec::new(),
             seed_gradient: Vec::new(),
@@ -128,12 +133,12 @@ impl Core {
         new_classes: &[Arc<str>],
     ) -> Result<StepReport, model::Error> {
         self.predict(batch)?;
+        self.losses.clone_from(&self.last.losses);
+        self.probabilities.clone_from(&self.last.predicted);
+        self.serve(batch);
         self.score(batch);
         let loss = mean(&self.last.losses);
-        if new_classes.is_empty() {
-            self.losses.clone_from(&self.last.losses);
-            self.probabilities.clone_from(&self.last.predicted);
-        } else {
+        if !new_classes.is_empty() {
             for class in new_classes {
                 self.join(Arc::clone(class))?;
             }
@@ -201,13 +206,26 @@ impl Core {
         Ok(())
     }
 
+    /// Turns the predictions in `last` into what is served.
+    pub(super) fn serve(&mut self, batch: &Batch) {
+        self.learned.clone_from(&self.last.predicted);
+        let rows = self.last.predicted.chunks_exact_mut(self.last.known.max(1));
+        for ((row, class), loss) in rows.zip(&batch.classes).zip(&mut self.last.losses) {
+            if self.judge.served().calibrate(row) {
+                *loss = log_loss(*class, row);
+            }
+        }
+    }
+
     /// Every example is scored before it is learned.
     fn score(&mut self, batch: &Batch) {
         let known = self.last.known;
         for (index, class) in batch.classes.iter().enumerate() {
-            let predicted = &self.last.predicted[index * known..(index + 1) * known];
-            self.live
-                .observe(*class, predicted, self.last.losses[index]);
+            let row = index * known..(index + 1) * known;
+            let served = &self.last.predicted[row.clone()];
+            self.live.observe(*class, served, self.last.losses[index]);
+            self.judge
+                .observe(*class as usize, &self.learned[row], served, None);
         }
     }
 
@@ -268,6 +286,8 @@ impl Core {
         self.engine.add_class()?;
         self.classes.push(class);
         self.statistics.add_class();
+        self.judge
+            .add_class(self.classes.last().map_or("", |class| &**class));
         self.live.add_class();
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{Error, Learner, guard};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::{WeightReport, WeightStatistics};
 use crate::codec::Reason;
-use crate::evaluate::{EvaluationReport, Live};
+use crate::evaluate::{DecisionSettings, EvaluationReport, Judge, Live};
 
 impl Learner {
     /// The model as of the last step, to be served; `None` before anything was learned.
@@ -30,6 +30,7 @@ impl Learner {
             codec: Arc::clone(&self.task.codec),
             classes: core.classes.clone(),
             encoder: core.encoder.clone(),
+            served: core.judge.served().clone(),
             frozen: core.engine.frozen()?,
         }))
     }
@@ -37,9 +38,12 @@ impl Learner {
     /// The statistics as of the last step. Before the schema is known they are empty, and `discovering` says
     /// how far that is.
     pub fn board(&mut self, discovering: Option<Discovering>) -> Board {
-        let evaluation = match &self.core {
-            Some(core) => core.evaluation(),
-            None => Live::new(&self.task.evaluation).report(&[]),
+        let (evaluation, judge) = match &self.core {
+            Some(core) => (core.evaluation(), core.judge.report(&core.classes)),
+            None => (
+                Live::new(&self.task.evaluation).report(&[]),
+                Judge::new(&self.task.decision).report(&[]),
+            ),
         };
         self.history.score_newest(evaluation.window.pr_auc_rare);
         self.hardest.expire(self.examples());
@@ -51,6 +55,7 @@ impl Learner {
             history: self.history.points(),
             hardest: self.hardest.list(),
             evaluation,
+            judge,
             counts: self.counts(),
             stalled: self.is_stalled(),
             discovering,
@@ -95,6 +100,12 @@ impl Learner {
         self.core.as_ref().map_or(0.0, |core| {
             core.task.learner.learning_rate * core.engine.velocity_norm()
         })
+    }
+
+    /// The `[decision]` settings in force.
+    #[must_use]
+    pub fn decision(&self) -> &DecisionSettings {
+        &self.task.decision
     }
 
     fn guard(&self, pick: fn(&guard::Guard) -> u64) -> u64 {
