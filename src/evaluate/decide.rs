@@ -147,7 +147,7 @@ impl Decider {
     }
 
     /// The decision for a row of probabilities in class order; `None` for an empty row. Until a rule has seen enough it
-    /// is the most probable class.
+    /// is the most probable class (for `precision_floor`, of those that are not rare).
     #[must_use]
     pub fn decide(&self, probabilities: &[f32]) -> Option<usize> {
         let likely = most_probable(probabilities);
@@ -168,7 +168,11 @@ impl Decider {
                         f64::from(self.rare_mass(probabilities)) >= threshold
                     }
                     Choice::Never => false,
-                    Choice::TooEarly => likely.is_some_and(|class| self.is_rare(class)),
+                    // A precision that is not known yet is not kept.
+                    Choice::TooEarly => {
+                        self.settings.rule != Rule::PrecisionFloor
+                            && likely.is_some_and(|class| self.is_rare(class))
+                    }
                 };
                 let is_rare = is_rare && !self.is_spent();
                 best(probabilities, |class, p| {
