@@ -87,6 +87,8 @@ pub struct Example {
     pub weight: f32,
     /// The record's own id, if the schema names one.
     pub id: Option<Box<str>>,
+    /// Log time: seconds since the epoch, if the schema names a timestamp and the record has one.
+    pub time: Option<f64>,
 }
 
 /// What became of one record.
@@ -128,6 +130,8 @@ pub struct Arrival {
 pub struct Prediction {
     /// Index of the most probable class.
     pub class: usize,
+    /// Index of the class that the rule of the settings decides for.
+    pub decision: usize,
     /// One probability a known class, in class order; they sum to 1.
     pub probabilities: Vec<f32>,
 }

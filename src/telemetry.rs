@@ -124,6 +124,13 @@ fn record_classes(board: &Board) {
         if let Some(recall) = recall.copied().flatten() {
             gauge!("skewd_class_recall_ratio", "class" => class.to_string()).set(recall);
         }
+        if let Some(drift) = board.judge.drift.get(class.as_ref()) {
+            for (direction, changes) in [("harder", drift.harder), ("easier", drift.easier)] {
+                let class = class.to_string();
+                gauge!("skewd_class_loss_changes", "class" => class, "direction" => direction)
+                    .set(changes as f64);
+            }
+        }
     }
 }
 

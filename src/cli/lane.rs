@@ -135,6 +135,7 @@ fn scored<'a>(batch: &Batch, row: usize, last: &'a LastBatch, waiting: bool) -> 
         row: batch.places[row].1.unsigned_abs(),
         label: batch.classes[row],
         weight: weight.map(|weight| *weight as f32),
+        time: batch.times[row],
         probabilities: last.row(row),
     }
 }

@@ -239,6 +239,7 @@ mod tests {
                 row: row.into(),
                 label: u32::from(fraud > 0.8),
                 weight: Some(1.0),
+                time: None,
                 probabilities: &[1.0 - fraud, fraud],
             });
         }

@@ -322,6 +322,7 @@ fn reports(
         &lane.exact,
         names,
         weights(lane.learner.weight_report())?,
+        lane.learner.decision(),
     );
     served.digest = Some(digest(lane)?);
     let mut reports = vec![served];
@@ -340,6 +341,7 @@ fn reports(
             exact,
             names,
             weights(report.unwrap_or_else(|| lane.learner.weight_report()))?,
+            lane.learner.decision(),
         );
         report.share = lane.learner.shares().get(index).copied();
         reports.push(report);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::evaluate::{Decided, Exact, Metrics, PerClass, most_probable};
+use crate::evaluate::{Decided, DecisionSettings, Exact, Metrics, PerClass, most_probable};
 
 /// The whole report of `--report`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,16 +71,16 @@ impl LearnerReport {
         predictions: &Exact,
         classes: &[Arc<str>],
         weights: serde_json::Value,
+        decision: &DecisionSettings,
     ) -> Self {
-        let metrics = predictions.metrics(classes);
         Self {
             name: name.into(),
             digest: None,
             share: None,
             settings,
             windowed: predictions.windowed(classes),
-            decided: Decided::argmax(&metrics),
-            metrics,
+            decided: Decided::of(predictions, decision, classes),
+            metrics: predictions.metrics(classes),
             weights,
         }
     }
@@ -237,6 +237,7 @@ mod tests {
                 row: u64::from(row) * 2,
                 label: u32::from(row % 5 == 4),
                 weight: (row < 9).then_some(1.0 / 3.0),
+                time: None,
                 probabilities: &known[..row.min(2) as usize],
             });
         }
@@ -253,6 +254,7 @@ mod tests {
                 &predictions_of(shift),
                 &classes(),
                 weights.clone(),
+                &DecisionSettings::default(),
             )
         };
         Report {
@@ -295,11 +297,14 @@ mod tests {
             keys(learner),
             "decided metrics name settings weights windowed"
         );
-        let figures = "accuracy balanced_accuracy g_mean log_loss pr_auc pr_auc_macro pr_auc_rare \
-                       recall roc_auc roc_auc_macro";
+        let figures = "accuracy balanced_accuracy brier calibration_error g_mean log_loss pr_auc \
+                       pr_auc_macro pr_auc_rare precision recall roc_auc roc_auc_macro";
         assert_eq!(keys(&learner["metrics"]), figures);
         assert_eq!(keys(&learner["windowed"]), figures);
-        assert_eq!(keys(&learner["decided"]), "balanced_accuracy g_mean rule");
+        assert_eq!(
+            keys(&learner["decided"]),
+            "alerts balanced_accuracy g_mean precision precision_interval recall recall_interval rule threshold windowed"
+        );
         assert_eq!(learner["decided"]["rule"], "argmax");
         assert_eq!(learner["decided"]["g_mean"], learner["metrics"]["g_mean"]);
         assert!(

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::plan::{Leaf, Plan, Target};
 use super::reject::{Fault, Place, Reason, printable};
 use super::schema::bucket;
+use super::time::seconds;
 use super::value::{Value, finite, is_missing, spells_non_finite};
 
 /// Longest label, in bytes: it becomes a class name in every report and metric.
@@ -21,6 +22,8 @@ pub(super) struct Found<'a> {
     pub id: Option<Cow<'a, str>>,
     /// 1 when the record has none.
     pub weight: f32,
+    /// Log time in seconds since the epoch, where it has one that can be read.
+    pub time: Option<f64>,
     /// Fields that mean nothing to the plan.
     pub unknown: u32,
     /// The first fault.
@@ -33,6 +36,7 @@ impl<'a> Found<'a> {
             label: None,
             id: None,
             weight: 1.0,
+            time: None,
             unknown: 0,
             fault: None,
         }
@@ -75,6 +79,7 @@ impl<'a> Found<'a> {
                 Err((reason, message)) => self.fail(reason, place(), message),
             },
             Leaf::Id => self.id = id(value),
+            Leaf::Time => self.time = seconds(&value),
             Leaf::Weight => match weight(&value) {
                 Ok(weight) => self.weight = weight,
                 Err((reason, message)) => self.fail(reason, place(), message),

@@ -227,6 +227,7 @@ impl Intake {
                     class,
                     weight: found.weight,
                     id: found.id.map(Into::into),
+                    time: found.time,
                 };
                 Ok(Outcome::Example {
                     example,

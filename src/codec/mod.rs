@@ -45,6 +45,7 @@ mod settings;
 mod shares;
 mod split;
 mod survey;
+mod time;
 mod value;
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub(super) enum Leaf {
     Id,
     /// The weight.
     Weight,
+    /// The log time.
+    Time,
     /// Known, and not read.
     Skip,
 }
@@ -90,7 +92,7 @@ impl Table {
         for (path, leaf) in [
             (&settings.id, Leaf::Id),
             (&settings.weight, Leaf::Weight),
-            (&settings.timestamp, Leaf::Skip),
+            (&settings.timestamp, Leaf::Time),
         ] {
             if !path.is_empty() {
                 self.add(path, leaf);
@@ -226,7 +228,7 @@ fn envelope_table(settings: &Settings) -> Table {
     for (path, usual, leaf) in [
         (&settings.id, "id", Leaf::Id),
         (&settings.weight, "weight", Leaf::Weight),
-        (&settings.timestamp, "ts", Leaf::Skip),
+        (&settings.timestamp, "ts", Leaf::Time),
     ] {
         if path.is_empty() {
             table.add(usual, leaf);

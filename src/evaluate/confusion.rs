@@ -110,6 +110,17 @@ impl Confusion {
 /// The 95 % point of the normal distribution, two-sided.
 const Z: f64 = 1.959_963_984_540_054;
 
+/// Lower end of Wilson's interval at `z` standard errors, for counts that fade. 0 without trials.
+pub(super) fn wilson_low(successes: f64, trials: f64, z: f64) -> f64 {
+    if trials <= 0.0 {
+        return 0.0;
+    }
+    let share = (successes / trials).min(1.0);
+    let square = z * z / trials;
+    let half = z * (share * (1.0 - share) / trials + square / (4.0 * trials)).sqrt();
+    ((share + square / 2.0 - half) / (1.0 + square)).max(0.0)
+}
+
 /// Wilson's 95 % score interval of a share (E. B. Wilson, 1927): stays inside [0, 1] and says something useful
 /// after a handful of trials, which is all that a rare class offers. `None` without trials.
 ///

@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use super::classes::{PerClass, rare_classes};
 use super::confusion::Confusion;
+use super::metrics::Metrics;
 use super::ranking::{self, CurvePoint, Ranking, rank};
-use super::{Rule, log_loss, mean, most_probable};
+use super::reliability::{equal_mass_error, half_squared_distance};
+use super::{log_loss, mean, most_probable};
 
 /// Number of equal windows behind the windowed figures.
 pub const WINDOWS: usize = 10;
@@ -25,17 +27,19 @@ pub struct Scored<'a> {
     pub label: u32,
     /// Weight that the example had in its step; `None` where it was predicted but not learned.
     pub weight: Option<f32>,
+    /// Log time in seconds; `None` where examples have none.
+    pub time: Option<f64>,
     /// Probabilities of the classes known at prediction time, in class order; may be empty.
     pub probabilities: &'a [f32],
 }
 
-/// Every prediction of one learner, packed: 20 bytes an example and 4 a known class.
+/// Every prediction of one learner, packed: 28 bytes an example and 4 a known class.
 ///
 /// ```
 /// use skewd::evaluate::{Exact, Scored};
 /// let mut exact = Exact::new();
 /// for (row, (label, fraud)) in [(0, 0.1), (0, 0.4), (1, 0.35), (1, 0.8)].into_iter().enumerate() {
-///     exact.push(Scored { row: row as u64, label, weight: None, probabilities: &[1.0 - fraud, fraud] });
+///     exact.push(Scored { row: row as u64, label, weight: None, time: None, probabilities: &[1.0 - fraud, fraud] });
 /// }
 /// let metrics = exact.metrics(&["ok".into(), "fraud".into()]);
 /// assert!((metrics.pr_auc.get("fraud").unwrap().unwrap() - 5.0 / 6.0).abs() < 1e-6);
@@ -48,58 +52,12 @@ pub struct Exact {
     labels: Vec<u32>,
     /// NaN = none.
     weights: Vec<f32>,
+    /// NaN = none.
+    times: Vec<f64>,
     /// Classes known at prediction time.
     known: Vec<u32>,
     /// The known classes' probabilities of all examples, one after the other.
     probabilities: Vec<f32>,
-}
-
-/// The figures of a report; `None` = undefined (the class has no examples, or there is only one class).
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Metrics {
-    /// Average precision of the rare classes ([`rare_classes`]), their mean where there are several.
-    pub pr_auc_rare: Option<f64>,
-    /// Mean average precision over the classes.
-    pub pr_auc_macro: Option<f64>,
-    /// Mean one-vs-rest ROC-AUC over the classes.
-    pub roc_auc_macro: Option<f64>,
-    /// Mean recall over the classes that have examples.
-    pub balanced_accuracy: Option<f64>,
-    /// Geometric mean of those recalls.
-    pub g_mean: Option<f64>,
-    /// Share of examples whose most probable class was the label.
-    pub accuracy: Option<f64>,
-    /// Mean of `-ln p(label)`.
-    pub log_loss: Option<f64>,
-    /// One-vs-rest average precision.
-    pub pr_auc: PerClass<Option<f64>>,
-    /// One-vs-rest ROC-AUC.
-    pub roc_auc: PerClass<Option<f64>>,
-    /// Share of a class's examples that were recognised.
-    pub recall: PerClass<Option<f64>>,
-}
-
-/// What the decisions under the `[decision]` rule achieved.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Decided {
-    /// The rule, as in the settings.
-    pub rule: &'static str,
-    /// Mean recall of the decisions over the classes that have examples.
-    pub balanced_accuracy: Option<f64>,
-    /// Geometric mean of those recalls.
-    pub g_mean: Option<f64>,
-}
-
-impl Decided {
-    /// Under `argmax` the decision is the most probable class, so the run's own figures hold.
-    #[must_use]
-    pub fn argmax(metrics: &Metrics) -> Self {
-        Self {
-            rule: Rule::Argmax.as_str(),
-            balanced_accuracy: metrics.balanced_accuracy,
-            g_mean: metrics.g_mean,
-        }
-    }
 }
 
 /// How much of the stream and of the learning a class had.
@@ -131,6 +89,7 @@ impl Exact {
         self.rows.push(scored.row);
         self.labels.push(scored.label);
         self.weights.push(scored.weight.unwrap_or(f32::NAN));
+        self.times.push(scored.time.unwrap_or(f64::NAN));
         self.known.push(scored.probabilities.len() as u32);
         self.probabilities.extend_from_slice(scored.probabilities);
     }
@@ -140,6 +99,7 @@ impl Exact {
         self.rows.clear();
         self.labels.clear();
         self.weights.clear();
+        self.times.clear();
         self.known.clear();
         self.probabilities.clear();
     }
@@ -259,14 +219,14 @@ impl Exact {
         counts
     }
 
-    fn window_ranges(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(super) fn window_ranges(&self) -> impl Iterator<Item = Range<usize>> {
         let len = self.len();
         (0..WINDOWS)
             .map(move |window| window * len / WINDOWS..(window + 1) * len / WINDOWS)
             .filter(|rows| !rows.is_empty())
     }
 
-    fn range(&self, rows: Range<usize>) -> impl Iterator<Item = Scored<'_>> {
+    pub(super) fn range(&self, rows: Range<usize>) -> impl Iterator<Item = Scored<'_>> {
         let mut start: usize = self.known[..rows.start]
             .iter()
             .map(|&known| known as usize)
@@ -280,6 +240,7 @@ impl Exact {
                 row: self.rows[index],
                 label: self.labels[index],
                 weight: (!weight.is_nan()).then_some(weight),
+                time: Some(self.times[index]).filter(|time| !time.is_nan()),
                 probabilities,
             }
         })
@@ -288,7 +249,8 @@ impl Exact {
     fn measure(&self, rows: Range<usize>, by: &Measure) -> Metrics {
         let classes = by.names.len();
         let mut confusion = Confusion::new(classes);
-        let mut loss = 0.0;
+        let (mut loss, mut brier) = (0.0, 0.0);
+        let mut tops = Vec::with_capacity(rows.len());
         for scored in self.range(rows.clone()) {
             if (scored.label as usize) < classes {
                 let prediction =
@@ -296,6 +258,10 @@ impl Exact {
                 confusion.add(scored.label as usize, prediction);
             }
             loss += log_loss(scored.label, scored.probabilities);
+            brier += half_squared_distance(scored.label as usize, scored.probabilities);
+            if let Some(top) = most_probable(scored.probabilities) {
+                tops.push((scored.probabilities[top], top == scored.label as usize));
+            }
         }
         let rankings: Vec<Ranking> = (0..classes)
             .map(|class| {
@@ -310,6 +276,7 @@ impl Exact {
         let per_class = |value: &dyn Fn(usize) -> Option<f64>| {
             PerClass::new(by.names, (0..classes).map(value).collect())
         };
+        let average = |sum: f64| (!rows.is_empty()).then(|| sum / rows.len() as f64);
         Metrics {
             pr_auc_rare: mean(by.rare.iter().map(|&class| precision(class))),
             pr_auc_macro: mean((0..classes).map(precision)),
@@ -317,10 +284,13 @@ impl Exact {
             balanced_accuracy: confusion.balanced_accuracy(by.minimum),
             g_mean: confusion.g_mean(by.minimum),
             accuracy: confusion.accuracy(),
-            log_loss: (!rows.is_empty()).then(|| loss / rows.len() as f64),
+            log_loss: average(loss),
+            brier: average(brier),
+            calibration_error: calibration_error(tops),
             pr_auc: per_class(&precision),
             roc_auc: per_class(&|class| rankings[class].roc_auc),
             recall: per_class(&|class| confusion.recall(class, by.minimum)),
+            precision: per_class(&|class| confusion.precision(class)),
         }
     }
 
@@ -350,25 +320,14 @@ fn groups(keys: &[u32]) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-impl Metrics {
-    /// Mean of each figure over the parts in which it is defined.
-    fn mean(parts: &[Metrics], names: &[Arc<str>]) -> Metrics {
-        let one = |figure: fn(&Metrics) -> Option<f64>| mean(parts.iter().map(figure));
-        let per_class = |figure: fn(&Metrics) -> &PerClass<Option<f64>>| {
-            let of = |class: usize| mean(parts.iter().map(|part| figure(part).0[class].1));
-            PerClass::new(names, (0..names.len()).map(of).collect())
-        };
-        Metrics {
-            pr_auc_rare: one(|part| part.pr_auc_rare),
-            pr_auc_macro: one(|part| part.pr_auc_macro),
-            roc_auc_macro: one(|part| part.roc_auc_macro),
-            balanced_accuracy: one(|part| part.balanced_accuracy),
-            g_mean: one(|part| part.g_mean),
-            accuracy: one(|part| part.accuracy),
-            log_loss: one(|part| part.log_loss),
-            pr_auc: per_class(|part| &part.pr_auc),
-            roc_auc: per_class(|part| &part.roc_auc),
-            recall: per_class(|part| &part.recall),
-        }
-    }
+/// The calibration error of predictions, given how sure each was and whether it was right.
+fn calibration_error(mut tops: Vec<(f32, bool)>) -> Option<f64> {
+    tops.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let total = tops.len() as u64;
+    let groups = tops.chunk_by(|a, b| a.0 == b.0).map(|tied| {
+        let right = tied.iter().filter(|(_, right)| *right).count();
+        let sure = f64::from(tied[0].0) * tied.len() as f64;
+        (tied.len() as u64, right as u64, sure)
+    });
+    equal_mass_error(groups, total)
 }

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::report::{EvaluationReport, Scores};
-use super::sketch::{BINS, CALIBRATION_BINS, Sketch};
+use super::sketch::{BINS, Sketch};
+use super::tops::Tops;
 use super::{SMALLEST_PROBABILITY, Settings, rare_classes};
 use crate::state::{Error, State};
 
 /// The live scorer: sums since start, and the last `window` predictions as they were.
 ///
-/// Memory: 16 kB a class for the sums; 24 bytes an example and 4 a class for the window.
+/// Memory: 24 kB, and 16 kB a class, for the sums; 24 bytes an example and 4 a class for the window.
 ///
 /// ```
 /// use skewd::evaluate::{Live, Settings};
@@ -109,12 +110,7 @@ impl Live {
         state.put_u64("evaluation.positives", sums.positives.clone());
         state.put_u64("evaluation.negatives", sums.negatives.clone());
         state.put_f64("evaluation.sums", vec![sums.loss, sums.brier]);
-        let counts = sums.calibration.iter().flat_map(|bin| [bin.0, bin.1]);
-        state.put_u64("evaluation.calibration.counts", counts.collect());
-        state.put_f64(
-            "evaluation.calibration.confidence",
-            sums.confidence.to_vec(),
-        );
+        sums.tops.save(state);
         self.recent.save(state);
     }
 
@@ -137,12 +133,7 @@ impl Live {
             .to_vec();
         let totals = state.f64_exact("evaluation.sums", 2)?;
         (sums.loss, sums.brier) = (totals[0], totals[1]);
-        let counts = state.u64_exact("evaluation.calibration.counts", 2 * CALIBRATION_BINS)?;
-        for (bin, pair) in sums.calibration.iter_mut().zip(counts.chunks_exact(2)) {
-            *bin = (pair[0], pair[1]);
-        }
-        let confidence = state.f64_exact("evaluation.calibration.confidence", CALIBRATION_BINS)?;
-        sums.confidence.copy_from_slice(confidence);
+        sums.tops = Tops::load(state)?;
         let mut live = Self {
             announced,
             since_start: sums,

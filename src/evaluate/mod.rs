@@ -10,22 +10,36 @@
 //! predicted do not pull down balanced accuracy; a class that was not known when a row was predicted has
 //! score 0 for that row; equal scores share one threshold, so the order of rows never matters.
 
+mod calibrate;
 mod classes;
 mod confusion;
+mod decide;
+mod decided;
+mod drift;
 mod exact;
+mod judge;
 mod live;
+mod metrics;
 mod ranking;
+mod reliability;
 mod report;
 mod settings;
 mod sketch;
+mod tops;
 
 #[cfg(test)]
 mod tests;
 
+pub use calibrate::{CalibrationReport, Calibrator};
 pub use classes::{PerClass, rare_classes};
 pub use confusion::{Confusion, wilson_interval};
-pub use exact::{ClassShare, Decided, Exact, Metrics, Scored, WINDOW_MINIMUM, WINDOWS};
+pub use decide::{Decider, DecisionReport, ThresholdPoint};
+pub use decided::{Decided, WindowedDecided};
+pub use drift::{Drift, DriftReport};
+pub use exact::{ClassShare, Exact, Scored, WINDOW_MINIMUM, WINDOWS};
+pub use judge::{Judge, JudgeReport, Served};
 pub use live::Live;
+pub use metrics::Metrics;
 pub use ranking::{CurvePoint, Ranking, rank};
 pub use report::{EvaluationReport, Scores};
 pub use settings::{Calibration, DecisionSettings, Objective, Rule, Settings};

@@ -44,6 +44,8 @@ pub struct Scores {
     pub recall_interval: PerClass<Option<(f64, f64)>>,
     /// Share of a class's predictions that were right.
     pub precision: PerClass<Option<f64>>,
+    /// Wilson's 95 % interval of that precision, `[low, high]`.
+    pub precision_interval: PerClass<Option<(f64, f64)>>,
     /// Mean recall over the classes that have examples.
     pub balanced_accuracy: Option<f64>,
     /// Geometric mean of those recalls.
@@ -54,7 +56,7 @@ pub struct Scores {
     pub log_loss: Option<f64>,
     /// Mean of half the squared distance between probabilities and label: 0 best, 1 worst.
     pub brier: Option<f64>,
-    /// Expected calibration error of the most probable class.
+    /// Expected calibration error of the most probable class, over 15 bins of equal mass; read from a histogram.
     pub calibration_error: Option<f64>,
     /// Why a figure is undefined.
     pub undefined: BTreeMap<String, String>,
@@ -76,10 +78,11 @@ impl Scores {
             .collect();
         let confusion = &sketch.confusion;
         let examples = sketch.examples();
-        let interval = |class: usize| {
-            let labelled = *confusion.labelled.get(class)?;
-            wilson_interval(confusion.correct[class], labelled)
+        let interval = |of: &[u64], class: usize| {
+            wilson_interval(*confusion.correct.get(class)?, *of.get(class)?)
         };
+        let recalled = |class: usize| interval(&confusion.labelled, class);
+        let precise = |class: usize| interval(&confusion.predicted, class);
         let average = |sum: f64| (examples > 0).then(|| sum / examples as f64);
         let precisions = || rankings.iter().map(|ranking| ranking.average_precision);
         let roc_aucs = || rankings.iter().map(|ranking| ranking.roc_auc);
@@ -96,14 +99,15 @@ impl Scores {
                     names,
                     classes.clone().map(|c| confusion.recall(c, 1)).collect(),
                 ),
-                recall_interval: PerClass::new(names, classes.clone().map(interval).collect()),
+                recall_interval: PerClass::new(names, classes.clone().map(recalled).collect()),
+                precision_interval: PerClass::new(names, classes.clone().map(precise).collect()),
                 precision: PerClass::new(names, classes.map(|c| confusion.precision(c)).collect()),
                 balanced_accuracy: confusion.balanced_accuracy(1),
                 g_mean: confusion.g_mean(1),
                 accuracy: confusion.accuracy(),
                 log_loss: average(sketch.loss),
                 brier: average(sketch.brier),
-                calibration_error: sketch.calibration_error(),
+                calibration_error: sketch.tops.calibration_error(),
                 undefined: BTreeMap::new(),
             };
         scores.explain(sketch, span);
@@ -155,11 +159,9 @@ impl Scores {
             note("recall", unseen, unranked.clone());
             note("recall_interval", unseen, unranked);
             let unpredicted = self.precision.0[class].1.is_none();
-            note(
-                "precision",
-                unpredicted,
-                format!("no prediction of this class {span}"),
-            );
+            let unpredicted_reason = format!("no prediction of this class {span}");
+            note("precision", unpredicted, unpredicted_reason.clone());
+            note("precision_interval", unpredicted, unpredicted_reason);
         }
         self.undefined = reasons;
     }

@@ -108,7 +108,7 @@ pub enum Calibration {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DecisionSettings {
-    /// The rule; only `argmax` is accepted so far.
+    /// The rule.
     pub rule: Rule,
     /// Probability of the rare class from which the `threshold` rule decides for it, in (0, 1).
     pub threshold: f64,
@@ -118,7 +118,7 @@ pub struct DecisionSettings {
     pub alerts_per_hour: f64,
     /// The precision that the `precision_floor` rule keeps, in (0, 1).
     pub precision: f64,
-    /// Only `off` is accepted so far.
+    /// Whether probabilities are calibrated before they are shown and decided on.
     pub calibration: Calibration,
 }
 
@@ -136,25 +136,24 @@ impl Default for DecisionSettings {
 }
 
 impl DecisionSettings {
+    /// The rule with what it goes by, as a text that differs where decisions may.
+    pub(super) fn rule_text(&self) -> String {
+        let rule = self.rule.as_str();
+        match self.rule {
+            Rule::Argmax | Rule::PriorShift => rule.to_owned(),
+            Rule::Threshold => format!("{rule} {}", self.threshold),
+            Rule::Cost => format!("{rule} {:?}", self.costs),
+            Rule::AlertBudget => format!("{rule} {}", self.alerts_per_hour),
+            Rule::PrecisionFloor => format!("{rule} {}", self.precision),
+        }
+    }
+
     /// Checks the values.
     ///
     /// # Errors
     /// The key inside the table, and what is wrong with it and how to fix it.
     pub fn check(&self) -> Result<(), (String, String)> {
         let fail = |key: &str, reason: String| Err((key.to_owned(), reason));
-        if self.rule != Rule::Argmax {
-            let rule = self.rule.as_str();
-            return fail(
-                "rule",
-                format!("\"{rule}\" is not available yet: use \"argmax\""),
-            );
-        }
-        if self.calibration != Calibration::Off {
-            return fail(
-                "calibration",
-                "\"on\" is not available yet: use \"off\"".to_owned(),
-            );
-        }
         let inside_unit = |value: f64| value > 0.0 && value < 1.0;
         if !inside_unit(self.threshold) {
             return fail(

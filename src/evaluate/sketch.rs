@@ -20,6 +20,8 @@
 use super::confusion::Confusion;
 use super::most_probable;
 use super::ranking::{Order, Ranking, rank_groups};
+use super::reliability::half_squared_distance;
+use super::tops::Tops;
 
 /// Scores below this share the lowest bin: 2^-41.
 const LOWEST: u32 = code_of(0x2B00_0000);
@@ -30,9 +32,6 @@ const NEAREST_ONE: u32 = code_of(0x3380_0000);
 
 /// Number of bins of a histogram of scores.
 pub(super) const BINS: usize = (1 + (HALF - LOWEST) + (HALF - NEAREST_ONE + 1) + 1) as usize;
-
-/// Bins of the top probability behind the calibration error.
-pub(super) const CALIBRATION_BINS: usize = 15;
 
 /// Exponent and the first four bits of the mantissa of a non-negative float.
 const fn code_of(bits: u32) -> u32 {
@@ -65,6 +64,28 @@ pub(super) fn bin(score: f32) -> usize {
     BINS - 1 - below_top as usize
 }
 
+/// The smallest score of a bin: from it on, scores fall into this bin or a higher one.
+pub(super) fn edge(bin: usize) -> f32 {
+    let upper_bins = (HALF - NEAREST_ONE + 2) as usize;
+    if bin == 0 {
+        0.0
+    } else if bin < BINS - upper_bins {
+        f32::from_bits((LOWEST + bin as u32 - 1) << 19)
+    } else if bin >= BINS - 1 {
+        1.0
+    } else {
+        // The first float whose distance from 1 is below that of the next bin down. Near 1 floats are farther apart than
+        // bins, so the search begins one below.
+        let code = NEAREST_ONE + (BINS - 2 - bin) as u32;
+        let beyond = f32::from_bits((code + 1) << 19);
+        let mut score = f32::from_bits((1.0 - beyond).to_bits() - 1);
+        while 1.0 - score >= beyond {
+            score = f32::from_bits(score.to_bits() + 1);
+        }
+        score.max(0.5)
+    }
+}
+
 /// Sums over a set of predicted examples.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Sketch {
@@ -78,10 +99,8 @@ pub(super) struct Sketch {
     pub(super) loss: f64,
     /// Sum of half the squared distances between probabilities and labels.
     pub(super) brier: f64,
-    /// Per calibration bin: predictions, and how many were right.
-    pub(super) calibration: [(u64, u64); CALIBRATION_BINS],
-    /// Per calibration bin the sum of the top probabilities.
-    pub(super) confidence: [f64; CALIBRATION_BINS],
+    /// The top probabilities, and how often they were right.
+    pub(super) tops: Tops,
 }
 
 impl Sketch {
@@ -131,11 +150,8 @@ impl Sketch {
         self.loss += loss;
         self.brier += half_squared_distance(label, probabilities);
         if let Some(prediction) = prediction {
-            let confidence = probabilities[prediction];
-            let slot = ((confidence * CALIBRATION_BINS as f32) as usize).min(CALIBRATION_BINS - 1);
-            self.calibration[slot].0 += 1;
-            self.calibration[slot].1 += u64::from(prediction == label);
-            self.confidence[slot] += f64::from(confidence);
+            self.tops
+                .add(probabilities[prediction], prediction == label);
         }
     }
 
@@ -160,34 +176,4 @@ impl Sketch {
         let positives = self.positives[bins.clone()].iter().rev().copied();
         positives.zip(self.negatives[bins].iter().rev().copied())
     }
-
-    /// Expected calibration error (Guo et al., 2017): over the bins of the top probability, the mean distance
-    /// between how sure the predictions were and how often they were right. `None` without predictions.
-    pub(super) fn calibration_error(&self) -> Option<f64> {
-        let predictions: u64 = self.calibration.iter().map(|bin| bin.0).sum();
-        let distance: f64 = self
-            .calibration
-            .iter()
-            .zip(self.confidence)
-            .map(|(&(_, correct), confidence)| (correct as f64 - confidence).abs())
-            .sum();
-        (predictions > 0).then(|| distance / predictions as f64)
-    }
-}
-
-/// Half the squared distance between the probabilities and the label's own (1 for it, 0 for the rest): in
-/// [0, 1], and with two classes the familiar `(p - y)^2`.
-fn half_squared_distance(label: usize, probabilities: &[f32]) -> f64 {
-    let target = |class: usize| f64::from(u8::from(class == label));
-    let known: f64 = probabilities
-        .iter()
-        .enumerate()
-        .map(|(class, &p)| (f64::from(p) - target(class)).powi(2))
-        .sum();
-    let missed = if label < probabilities.len() {
-        0.0
-    } else {
-        1.0
-    };
-    (known + missed) / 2.0
 }

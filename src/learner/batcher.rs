@@ -13,6 +13,8 @@ pub struct Batch {
     pub importance: Vec<f32>,
     /// Ids of the records.
     pub ids: Vec<Option<Box<str>>>,
+    /// Log times of the records, in seconds.
+    pub times: Vec<Option<f64>>,
     /// Where the records came from.
     pub places: Vec<(i32, i64)>,
 }
@@ -36,6 +38,7 @@ impl Batch {
         self.classes.push(example.class);
         self.importance.push(example.weight);
         self.ids.push(example.id.clone());
+        self.times.push(example.time);
         self.places.push(place);
     }
 
@@ -45,6 +48,7 @@ impl Batch {
         self.classes.clear();
         self.importance.clear();
         self.ids.clear();
+        self.times.clear();
         self.places.clear();
     }
 }
@@ -117,11 +121,13 @@ mod tests {
             class: 1,
             weight: 1.0,
             id: None,
+            time: Some(4.5),
         };
         batch.push(&example, (0, 3));
         assert_eq!(batch.len(), 1);
         batch.clear();
         assert!(batch.is_empty());
-        assert!(batch.rows.is_empty() && batch.ids.is_empty() && batch.places.is_empty());
+        assert!(batch.rows.is_empty() && batch.ids.is_empty());
+        assert!(batch.times.is_empty() && batch.places.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::absgd::stats::WeightReport;
-use crate::evaluate::EvaluationReport;
+use crate::evaluate::{EvaluationReport, JudgeReport};
 
 /// Everything that the statistics endpoints and the page show, as of one step.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +25,8 @@ pub struct Board {
     pub hardest: Vec<HardExample>,
     /// Prequential metrics.
     pub evaluation: EvaluationReport,
+    /// Calibration, decisions and drift.
+    pub judge: JudgeReport,
     /// What became of every record.
     pub counts: Counts,
     /// True when the parameters have not moved for about a thousand batches.

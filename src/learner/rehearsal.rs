@@ -210,6 +210,7 @@ mod tests {
                 class,
                 weight: 1.0,
                 id: None,
+                time: None,
             };
             batch.push(&example, (0, i64::from(number)));
             let shares = vec![0.5; 3 * (class as usize + 1)];

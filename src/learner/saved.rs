@@ -15,7 +15,7 @@ use super::{Error, Learner, Task};
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, Temperature};
 use crate::codec::{Encoder, Reason, RecentShares, SHARES, Schema};
-use crate::evaluate::Live;
+use crate::evaluate::{Judge, Live};
 use crate::example::Positions;
 use crate::model::Engine;
 use crate::state::State;
@@ -58,6 +58,7 @@ impl Learner {
             member.load(classes.len(), &part)?;
         }
         core.live = Live::load(&task.evaluation, state)?;
+        core.judge = Judge::load(&task.decision, &classes, state)?;
         core.classes = classes;
         core.examples = counters[0];
         core.step = counters[1];
@@ -104,6 +105,7 @@ impl Learner {
             }
         }
         core.live.save(&mut state);
+        core.judge.save(&mut state);
         state.put_u64(TAKEN_BACK, vec![self.taken_back, self.epoch]);
         self.settled.save(&mut state);
         self.history.save(&mut state);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::codec::{self, Encoder, RecentShares, Reject, SHARES, Schema};
-use crate::evaluate::most_probable;
+use crate::evaluate::{Served, most_probable};
 use crate::example::{Positions, Prediction};
 use crate::model::Frozen;
 
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub encoder: Encoder,
     /// Recent class shares as of that step, where they are inputs.
     pub shares: Option<RecentShares>,
+    /// What becomes of the mixed probabilities on their way out.
+    pub served: Served,
     /// Detached copies of the members' parameters, with their shares in what is served.
     pub members: Vec<(f32, Frozen)>,
 }
@@ -64,10 +66,15 @@ impl Snapshot {
             return Err("the model's output is not finite".to_owned());
         }
         Ok(probabilities
-            .chunks_exact(self.classes.len().max(1))
-            .map(|row| Prediction {
-                class: most_probable(row).unwrap_or(0),
-                probabilities: row.to_vec(),
+            .chunks_exact_mut(self.classes.len().max(1))
+            .map(|row| {
+                self.served.calibrate(row);
+                let class = most_probable(row).unwrap_or(0);
+                Prediction {
+                    class,
+                    decision: self.served.decide(row).unwrap_or(class),
+                    probabilities: row.to_vec(),
+                }
             })
             .collect())
     }

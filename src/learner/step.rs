@@ -12,7 +12,7 @@ use super::rehearsal::Memory;
 use super::settings::Task;
 use super::{Error, portfolio};
 use crate::codec::{Encoder, RecentShares, SHARES, Schema};
-use crate::evaluate::Live;
+use crate::evaluate::{Judge, Live, log_loss};
 use crate::model;
 
 /// What became of a batch.
@@ -70,8 +70,18 @@ impl LastBatch {
     /// Predicted probabilities of one row, of the classes known then.
     #[must_use]
     pub fn row(&self, row: usize) -> &[f32] {
+        &self.predicted[self.place(row)]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        let place = self.place(row);
+        &mut self.predicted[place]
+    }
+
+    /// Where the predicted probabilities of a row are.
+    fn place(&self, row: usize) -> std::ops::Range<usize> {
         let start = row * self.stride;
-        &self.predicted[start..start + self.known[row]]
+        start..start + self.known[row]
     }
 }
 
@@ -87,11 +97,14 @@ pub struct Core {
     pub(super) members: Vec<Member>,
     pub(super) mixture: Mixture,
     pub(super) live: Live,
+    pub(super) judge: Judge,
     pub(super) step: u64,
     pub(super) examples: u64,
     pub(super) nonfinite_steps: u64,
     pub(super) last: LastBatch,
     encoded: Encoded,
+    /// Predictions of the last batch before they were calibrated.
+    learned: Vec<f32>,
     /// Raw values of the rows that are rehearsed.
     drawn: Vec<f32>,
 }
@@ -115,6 +128,7 @@ impl Core {
         let given = task.codec.classes.clone();
         let mut core = Self {
             live: Live::new(&task.evaluation),
+            judge: Judge::new(&task.decision),
             shares: task.codec.recent_shares.then(RecentShares::default),
             memory: Memory::new(room(&members)),
             mixture: Mixture::new(members.len(), task.evaluation.objective),
@@ -128,6 +142,7 @@ impl Core {
             nonfinite_steps: 0,
             last: LastBatch::default(),
             encoded: Encoded::default(),
+            learned: Vec::new(),
             drawn: Vec::new(),
         };
         for class in given {
@@ -155,8 +170,7 @@ impl Core {
         for class in new_classes {
             self.note_class(Arc::clone(class));
         }
-        self.mixture
-            .mix(&self.members, &batch.classes, &mut self.last);
+        self.serve(batch);
         self.score(batch);
         let report = self.conclude(batch, outcomes);
         self.remember(batch, &report.quarantined);
@@ -233,8 +247,7 @@ impl Core {
         for member in &mut self.members {
             member.predict(&self.encoded, classes)?;
         }
-        self.mixture
-            .mix(&self.members, &batch.classes, &mut self.last);
+        self.serve(batch);
         self.last.weights.clear();
         Ok(())
     }
@@ -275,11 +288,27 @@ impl Core {
         self.encoded.rehearsed = Some(drawn);
     }
 
+    /// Makes of the members' predictions what would have been served: mixed, and calibrated where that is on.
+    fn serve(&mut self, batch: &Batch) {
+        self.mixture
+            .mix(&self.members, &batch.classes, &mut self.last);
+        self.learned.clone_from(&self.last.predicted);
+        for (row, class) in batch.classes.iter().enumerate() {
+            let predicted = self.last.row_mut(row);
+            if self.judge.served().calibrate(predicted) {
+                self.last.losses[row] = log_loss(*class, predicted);
+            }
+        }
+    }
+
     /// Every example is scored before it is learned.
     fn score(&mut self, batch: &Batch) {
         for (row, class) in batch.classes.iter().enumerate() {
-            self.live
-                .observe(*class, self.last.row(row), self.last.losses[row]);
+            let (class, served) = (*class, self.last.row(row));
+            self.live.observe(class, served, self.last.losses[row]);
+            let learned = &self.learned[self.last.place(row)];
+            self.judge
+                .observe(class as usize, learned, served, batch.times[row]);
         }
     }
 
@@ -294,6 +323,7 @@ impl Core {
 
     /// The members know the class already.
     fn note_class(&mut self, class: Arc<str>) {
+        self.judge.add_class(&class);
         self.classes.push(class);
         self.live.add_class();
     }

@@ -10,7 +10,7 @@ use super::{Error, LastBatch, Learner, MemberTask, guard};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::{WeightReport, WeightStatistics};
 use crate::codec::Reason;
-use crate::evaluate::{EvaluationReport, Live};
+use crate::evaluate::{DecisionSettings, EvaluationReport, Judge, Live};
 use crate::model::Frozen;
 
 impl Learner {
@@ -33,6 +33,7 @@ impl Learner {
             classes: core.classes.clone(),
             encoder: core.encoder.clone(),
             shares: core.shares.clone(),
+            served: core.judge.served().clone(),
             members: core.frozen()?,
         }))
     }
@@ -40,9 +41,12 @@ impl Learner {
     /// The statistics as of the last step. Before the schema is known they are empty, and `discovering` says
     /// how far that is.
     pub fn board(&mut self, discovering: Option<Discovering>) -> Board {
-        let evaluation = match &self.core {
-            Some(core) => core.evaluation(),
-            None => Live::new(&self.task.evaluation).report(&[]),
+        let (evaluation, judge) = match &self.core {
+            Some(core) => (core.evaluation(), core.judge.report(&core.classes)),
+            None => (
+                Live::new(&self.task.evaluation).report(&[]),
+                Judge::new(&self.task.decision).report(&[]),
+            ),
         };
         self.history.score_newest(evaluation.window.pr_auc_rare);
         self.hardest.expire(self.examples());
@@ -54,6 +58,7 @@ impl Learner {
             history: self.history.points(),
             hardest: self.hardest.list(),
             evaluation,
+            judge,
             counts: self.counts(),
             stalled: self.is_stalled(),
             lead: self.core.as_ref().map_or(0, |core| core.mixture.lead()),
@@ -143,6 +148,12 @@ impl Learner {
             let lead = &core.members[core.mixture.lead()];
             lead.task.learner.learning_rate * lead.engine.velocity_norm()
         })
+    }
+
+    /// The `[decision]` settings in force.
+    #[must_use]
+    pub fn decision(&self) -> &DecisionSettings {
+        &self.task.decision
     }
 
     fn guard(&self, pick: fn(&guard::Guard) -> u64) -> u64 {

@@ -209,7 +209,7 @@ pub fn checked(model: &dyn Model, rows: &[Box<[f32]>]) -> Result<Vec<Prediction>
     let sound = predictions.len() == rows.len()
         && predictions
             .iter()
-            .all(|one| one.class < classes && one.probabilities.len() == classes);
+            .all(|one| one.class.max(one.decision) < classes && one.probabilities.len() == classes);
     if !sound {
         tracing::error!("the model answered with a wrong number of rows or classes");
         return Err(Problem::new(
@@ -253,8 +253,7 @@ impl Serialize for Named<'_> {
                     classes: self.classes,
                     values: &prediction.probabilities,
                 },
-                // The rule is argmax: the decision is the most probable class.
-                decision: class,
+                decision: &self.classes[prediction.decision],
             })?;
         }
         rows.end()

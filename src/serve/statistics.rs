@@ -13,7 +13,7 @@ use super::guard::Gate;
 use super::problem::{Code, Problem};
 use super::{App, SourceFacts};
 use crate::absgd::stats::WeightReport;
-use crate::evaluate::EvaluationReport;
+use crate::evaluate::{EvaluationReport, JudgeReport};
 use crate::example::{Lambda, Positions};
 use crate::learner::{Board, Discovering, HardExample, HistoryPoint};
 
@@ -173,6 +173,8 @@ pub struct EvaluationAnswer {
     step: u64,
     #[serde(flatten)]
     report: EvaluationReport,
+    #[serde(flatten)]
+    judge: JudgeReport,
 }
 
 pub async fn evaluation(State(gate): State<Arc<Gate>>) -> Result<Json<EvaluationAnswer>, Problem> {
@@ -180,6 +182,7 @@ pub async fn evaluation(State(gate): State<Arc<Gate>>) -> Result<Json<Evaluation
     Ok(Json(EvaluationAnswer {
         step: board.step,
         report: board.evaluation.clone(),
+        judge: board.judge.clone(),
     }))
 }
 

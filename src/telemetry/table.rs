@@ -100,6 +100,7 @@ pub const TABLE: &[Entry] = &[
     counter("skewd_guard_rollbacks_total", &[], "Times that a ruined model went back to an older one by itself."),
     gauge("skewd_prequential_score", &["metric"], "Predict-first scores over the window."),
     gauge("skewd_class_recall_ratio", &["class"], "Share of a class's examples that were recognised, over the window."),
+    gauge("skewd_class_loss_changes", &["class", "direction"], "Times that a class became harder or easier to predict."),
     gauge("skewd_calibration_error_ratio", &[], "Expected calibration error over the window."),
     counter("skewd_snapshots_total", &[], "Attempts to write a checkpoint."),
     counter("skewd_snapshot_failures_total", &[], "Checkpoints that could not be written."),

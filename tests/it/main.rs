@@ -8,6 +8,7 @@ mod changes;
 mod commands;
 mod contract;
 mod corpora;
+mod decisions;
 mod golden;
 mod guard;
 mod journal;

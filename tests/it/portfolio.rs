@@ -18,6 +18,17 @@ const PORTFOLIO: [&str; 6] = [
     "model.hidden=[8]",
 ];
 
+/// The same with calibrated probabilities, and alerts by a budget.
+fn decided() -> Vec<&'static str> {
+    let mut settings = PORTFOLIO.to_vec();
+    settings.extend([
+        "decision.calibration=on",
+        "decision.rule=alert_budget",
+        "decision.alerts_per_hour=40",
+    ]);
+    settings
+}
+
 /// A stream of so many examples under these settings: how they are read, and what they are.
 struct House {
     config: Config,
@@ -75,21 +86,28 @@ fn digest(learner: &Learner) -> String {
 
 #[test]
 fn a_portfolio_that_is_restored_anywhere_goes_on_as_one_that_never_stopped() {
-    let house = House::new(&PORTFOLIO, 4096);
-    let mut whole = house.learner();
-    feed(&mut whole, &house.arrivals[..512]);
-    for chunk in house.arrivals[512..].chunks(512) {
-        let mut restored = house.restored(&whole);
-        feed(&mut restored, chunk);
-        feed(&mut whole, chunk);
-        assert_eq!(digest(&restored), digest(&whole), "{}", whole.examples());
+    for settings in [&PORTFOLIO[..], &decided()] {
+        let house = House::new(settings, 4096);
+        let mut whole = house.learner();
+        feed(&mut whole, &house.arrivals[..512]);
+        for chunk in house.arrivals[512..].chunks(512) {
+            let mut restored = house.restored(&whole);
+            feed(&mut restored, chunk);
+            feed(&mut whole, chunk);
+            assert_eq!(digest(&restored), digest(&whole), "{}", whole.examples());
+        }
+        assert_eq!(whole.examples(), 4096);
     }
-    assert_eq!(whole.examples(), 4096);
 }
 
 #[test]
-fn what_is_served_is_the_mixture_that_was_scored() {
-    let house = House::new(&PORTFOLIO, 2048);
+fn what_is_served_is_what_was_scored_calibrated_or_not() {
+    for settings in [&PORTFOLIO[..], &decided()] {
+        serves_what_it_scores(&House::new(settings, 2048));
+    }
+}
+
+fn serves_what_it_scores(house: &House) {
     let mut learner = house.learner();
     feed(&mut learner, &house.arrivals);
     let shares = learner.shares();

@@ -198,3 +198,39 @@ fn table(path: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_path(path).unwrap();
     reader.deserialize().map(Result::unwrap).collect()
 }
+
+#[test]
+fn decisions_follow_the_rule_and_calibration_touches_what_is_served_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "rows.csv", &as_csv(&rows(3000, 4)));
+    let run = |settings: &[&str]| support::replay(dir.path(), &[&path], settings);
+    let plain = run(&["decision.calibration=off"]);
+    let decided = |report: &serde_json::Value| report["learners"][0]["decided"].clone();
+    let metrics = |report: &serde_json::Value| report["learners"][0]["metrics"].clone();
+    assert_eq!(decided(&plain)["rule"], "argmax");
+    for figure in ["balanced_accuracy", "g_mean", "recall", "precision"] {
+        assert_eq!(decided(&plain)[figure], metrics(&plain)[figure]);
+    }
+    let shifted = run(&["decision.rule=prior_shift", "decision.calibration=off"]);
+    assert_eq!(decided(&shifted)["rule"], "prior_shift");
+    assert_eq!(
+        metrics(&shifted),
+        metrics(&plain),
+        "a rule changes decisions alone"
+    );
+    let none = run(&["decision.rule=threshold", "decision.threshold=0.999999"]);
+    let all = run(&["decision.rule=threshold", "decision.threshold=1e-9"]);
+    assert!(decided(&none)["alerts"].as_u64() < decided(&all)["alerts"].as_u64());
+
+    let calibrated = run(&["decision.calibration=on"]);
+    let again = run(&["decision.calibration=on"]);
+    assert_eq!(calibrated["digest"], again["digest"]);
+    assert_ne!(
+        metrics(&calibrated)["log_loss"],
+        metrics(&plain)["log_loss"]
+    );
+    assert_eq!(
+        calibrated["learners"][0]["weights"]["log_s"], plain["learners"][0]["weights"]["log_s"],
+        "what is learned is the same"
+    );
+}

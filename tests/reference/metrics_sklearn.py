@@ -13,6 +13,8 @@ from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
     balanced_accuracy_score,
+    brier_score_loss,
+    precision_score,
     recall_score,
     roc_auc_score,
 )
@@ -46,7 +48,10 @@ def figures(labels, rows, classes, rare, minimum):
     predicted = np.array([int(np.argmax(np.float32(r))) if len(r) else -1 for r in rows])
     counts = np.bincount(labels, minlength=classes)
     counted = [c for c in range(classes) if counts[c] >= minimum]
-    pr, roc, recall = [None] * classes, [None] * classes, [None] * classes
+    pr, roc, recall, precision = ([None] * classes for _ in range(4))
+    for c in range(classes):
+        if (predicted == c).any():
+            precision[c] = number(precision_score(labels == c, predicted == c))
     for c in counted:
         recall[c] = number(recall_score(labels == c, predicted == c))
         if counts[c] < len(labels):
@@ -68,9 +73,12 @@ def figures(labels, rows, classes, rare, minimum):
         "g_mean": float(np.prod(recalls) ** (1 / len(recalls))) if recalls else None,
         "accuracy": float(accuracy_score(labels, predicted)),
         "log_loss": float(np.mean(losses)),
+        "brier": half_squared_distance(labels, rows),
+        "calibration_error": calibration_error(labels, rows),
         "pr_auc": pr,
         "roc_auc": roc,
         "recall": recall,
+        "precision": precision,
     }
 
 
@@ -91,31 +99,44 @@ def windowed(labels, rows, classes, rare):
     return out
 
 
-def calibration(labels, rows):
-    """Expected calibration error over 15 equal bins, and half the squared distance to the label."""
-    top = [(max(r), int(np.argmax(np.float32(r))) == y) for y, r in zip(labels, rows) if len(r)]
-    slots = {}
-    for confidence, hit in top:
-        slots.setdefault(min(int(confidence * 15), 14), []).append((confidence, hit))
-    error = sum(abs(sum(c for c, _ in s) - sum(h for _, h in s)) for s in slots.values()) / len(top)
-    brier = np.mean(
-        [
-            (sum((p - (k == y)) ** 2 for k, p in enumerate(r)) + (y >= len(r))) / 2
-            for y, r in zip(labels, rows)
-        ]
+def calibration_error(labels, rows, bins=15):
+    """Expected calibration error over bins of equal mass; ties are spread evenly over the borders that cut them."""
+    top = sorted(
+        (float(np.float32(max(r))), float(int(np.argmax(np.float32(r))) == y)) for y, r in zip(labels, rows) if len(r)
     )
-    return float(error), float(brier)
+    if not top:
+        return None
+    confidence = np.array([c for c, _ in top])
+    hits = np.array([h for _, h in top])
+    for value in np.unique(confidence):
+        hits[confidence == value] = hits[confidence == value].mean()
+    # Sums up to any place, whole rows and parts of them: a bin is a difference of two.
+    places = np.arange(len(top) + 1)
+    gaps = np.concatenate([[0.0], np.cumsum(hits - confidence)])
+    borders = np.interp(np.linspace(0, len(top), bins + 1), places, gaps)
+    return float(np.abs(np.diff(borders)).sum() / len(top))
+
+
+def half_squared_distance(labels, rows):
+    return float(
+        np.mean(
+            [
+                (sum((float(np.float32(p)) - (k == y)) ** 2 for k, p in enumerate(r)) + (y >= len(r))) / 2
+                for y, r in zip(labels, rows)
+            ]
+        )
+    )
 
 
 def wilson(labels, rows, classes):
-    out = []
+    """Intervals of recall and of precision by class."""
+    predicted = [int(np.argmax(np.float32(r))) if len(r) else -1 for r in rows]
+    out = ([], [])
     for c in range(classes):
-        of_class = [len(r) > 0 and int(np.argmax(np.float32(r))) == c for y, r in zip(labels, rows) if y == c]
-        if not of_class:
-            out.append(None)
-            continue
-        ci = binomtest(sum(of_class), len(of_class)).proportion_ci(method="wilson")
-        out.append([float(ci.low), float(ci.high)])
+        hits = sum(p == y == c for p, y in zip(predicted, labels))
+        for found, trials in zip(out, (sum(y == c for y in labels), sum(p == c for p in predicted))):
+            ci = binomtest(hits, trials).proportion_ci(method="wilson") if trials else None
+            found.append([float(ci.low), float(ci.high)] if ci else None)
     return out
 
 
@@ -158,7 +179,12 @@ def main():
     for name, (classes, labels, rows) in cases.items():
         counts = np.bincount(labels, minlength=classes)
         rare = rare_classes([int(c) for c in counts])
-        error, brier = calibration(labels, rows)
+        recall_interval, precision_interval = wilson(labels, rows, classes)
+        if classes == 2 and all(len(r) == 2 for r in rows):
+            second = np.array([np.float32(r[1]) for r in rows], dtype=float)
+            first = np.array([np.float32(r[0]) for r in rows], dtype=float)
+            both = brier_score_loss(np.array(labels) == 1, second) + brier_score_loss(np.array(labels) == 0, first)
+            assert abs(half_squared_distance(labels, rows) - both / 2) < 1e-12
         out.append(
             {
                 "name": name,
@@ -167,9 +193,8 @@ def main():
                 "probabilities": rows,
                 "metrics": figures(labels, rows, classes, rare, 1),
                 "windowed": windowed(labels, rows, classes, rare),
-                "recall_interval": wilson(labels, rows, classes),
-                "calibration_error": error,
-                "brier": brier,
+                "recall_interval": recall_interval,
+                "precision_interval": precision_interval,
             }
         )
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in out)

@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::absgd::stats::{ClassWeights, WeightReport};
 use crate::codec::{self, Schema};
-use crate::evaluate::{EvaluationReport, Scores};
+use crate::evaluate::{DecisionSettings, EvaluationReport, Judge, Scores};
 use crate::example::Lambda;
 use crate::learner::{Counts, HardExample, HistoryPoint};
 
@@ -103,6 +103,8 @@ impl Model for Fake {
             };
             Prediction {
                 class: usize::from(row[0] > 0.5),
+                // A rule that is quicker than argmax to decide for fraud.
+                decision: usize::from(row[0] > 0.3),
                 probabilities: vec![1.0 - fraud, fraud],
             }
         };
@@ -384,6 +386,7 @@ fn board_of(steps: u64) -> Board {
                 ..Scores::default()
             },
         },
+        judge: Judge::new(&DecisionSettings::default()).report(&[]),
         counts: Counts {
             accepted: steps * 32,
             ..Counts::default()

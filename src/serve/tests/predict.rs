@@ -5,17 +5,21 @@ use super::*;
 #[tokio::test]
 async fn rows_come_as_arrays_and_as_objects_and_mean_the_same() {
     let house = House::serving(42);
-    let body = r#"{"rows": [[9, "shop"], {"merchant": "shop", "amount": 9}, {"amount": -1}]}"#;
+    let body = r#"{"rows": [[9, "shop"], {"merchant": "shop", "amount": 9}, {"amount": -1}, {"amount": 0.4}]}"#;
     let answer = house.predict(body).await.ok();
     assert_eq!(answer["model_version"], 7);
     assert_eq!(answer["trained_through"]["0"], 42);
     let predictions = answer["predictions"].as_array().unwrap();
-    assert_eq!(predictions.len(), 3);
+    assert_eq!(predictions.len(), 4);
     assert_eq!(predictions[0], predictions[1]);
     assert_eq!(predictions[0]["class"], "fraud");
     assert_eq!(predictions[0]["decision"], "fraud");
     assert_eq!(predictions[0]["probabilities"]["fraud"], 0.75);
     assert_eq!(predictions[2]["class"], "ok");
+    assert_eq!(predictions[2]["decision"], "ok");
+    // The rule decides otherwise than by the most probable class.
+    assert_eq!(predictions[3]["class"], "ok");
+    assert_eq!(predictions[3]["decision"], "fraud");
 }
 
 #[tokio::test]

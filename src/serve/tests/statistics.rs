@@ -91,6 +91,10 @@ async fn evaluation_and_learners_show_the_window() {
     let evaluation = house.get("/v1/evaluation").await.ok();
     assert_eq!(evaluation["window"]["pr_auc_rare"], 0.75);
     assert_eq!(evaluation["since_start"]["pr_auc_rare"], Value::Null);
+    assert_eq!(evaluation["decision"]["rule"], "argmax");
+    assert_eq!(evaluation["decision"]["history"], serde_json::json!([]));
+    assert_eq!(evaluation["calibration"]["on"], false);
+    assert_eq!(evaluation["drift"], serde_json::json!({}));
     let learners = house.get("/v1/learners").await.ok();
     assert_eq!(learners["learners"][0]["share"], 1.0);
     assert_eq!(

@@ -86,6 +86,7 @@ impl Model for Threshold {
             probabilities[class] = 0.75;
             Prediction {
                 class,
+                decision: class,
                 probabilities,
             }
         };
