@@ -225,6 +225,7 @@ fn race(net: Net, rows: usize) -> Result<[f64; 3], Error> {
     let settings = model::Settings {
         kind: Kind::Mlp,
         hidden: net[1..3].to_vec(),
+        pieces: false,
     };
     let mut contestants = [
         by_engine(Engine::reference(&settings, net[0], 1)?, net[3])?,

@@ -124,7 +124,12 @@ impl Config {
     /// # Errors
     /// The first key whose value cannot work.
     pub fn check(&self) -> Result<(), Error> {
-        let members = learner::portfolio::members(&self.learner, &self.loss, &self.model);
+        let members = learner::portfolio::members(
+            &self.learner,
+            &self.loss,
+            &self.model,
+            self.schema.encoding,
+        );
         let tables: [(&str, Result<(), learner::settings::Complaint>); 12] = [
             ("source", self.source.check()),
             ("kafka", self.kafka.check()),

@@ -14,7 +14,7 @@ pub struct Lane {
     pub learner: Learner,
     /// Predictions of the last pass, as served.
     pub exact: Exact,
-    /// In portfolio mode, the members with the predictions of each.
+    /// In portfolio mode, the members and their averages with the predictions of each.
     pub members: Vec<(MemberTask, Exact)>,
     arrived: u64,
     scored: u64,
@@ -39,7 +39,7 @@ impl Lane {
         settings: serde_json::Map<String, serde_json::Value>,
         learner: Learner,
     ) -> Self {
-        let mut members = learner.members();
+        let mut members = learner.voices();
         if learner.settings().mode == Mode::Single {
             members.clear();
         }

@@ -1,7 +1,7 @@
 //! Rows -> inputs of the model, with what is known of the numbers so far.
 
 use super::moments::Moments;
-use super::quantiles::Quantiles;
+use super::quantiles::{Quantiles, REACH};
 use super::schema::{Kind, Schema};
 use super::settings::Encoding;
 use crate::state::{Error, State};
@@ -13,6 +13,8 @@ const FORMS: [&str; 3] = ["log", "quantile", "missing"];
 const LOG: usize = 1;
 const QUANTILE: usize = 2;
 const MISSING: usize = 3;
+/// Parts of a number under [`Encoder::with_pieces`].
+const PIECES: usize = 8;
 
 /// Encodes rows and learns what their numbers look like.
 ///
@@ -41,6 +43,8 @@ pub struct Encoder {
     encoding: Encoding,
     columns: Vec<Column>,
     names: Vec<String>,
+    /// Inputs before the pieces.
+    plain_width: usize,
     moments: Moments,
     /// Of the signed logs, and the quantiles; for `robust`.
     compressed: Option<(Moments, Quantiles)>,
@@ -85,6 +89,7 @@ impl Encoder {
         Self {
             encoding,
             columns,
+            plain_width: names.len(),
             names,
             moments: Moments::new(numbers),
             compressed: (encoding == Encoding::Robust)
@@ -92,14 +97,46 @@ impl Encoder {
         }
     }
 
-    /// Inputs of the model a row.
+    /// The same with eight further inputs a number after all the others, where the encoding knows quantiles: input i grows
+    /// from 0 to 1 within the i-th eighth of the values so far (Gorishniy et al., *On Embeddings for Numerical Features in
+    /// Tabular Deep Learning*, 2022). All 0 when missing.
+    #[must_use]
+    pub fn with_pieces(mut self) -> Self {
+        if self.compressed.is_none() || self.has_pieces() {
+            return self;
+        }
+        let numbers = self.columns.iter().filter_map(|column| match *column {
+            Column::Number { input, .. } => Some(input),
+            Column::Category { .. } => None,
+        });
+        let names: Vec<String> = numbers
+            .flat_map(|input| {
+                let name = &self.names[input];
+                (0..PIECES).map(move |piece| format!("{name}#piece{piece}"))
+            })
+            .collect();
+        self.names.extend(names);
+        self
+    }
+
+    fn has_pieces(&self) -> bool {
+        self.names.len() > self.plain_width
+    }
+
+    /// Inputs of a row.
     #[must_use]
     pub fn width(&self) -> usize {
         self.names.len()
     }
 
-    /// A name for each input: the feature's, with `#bucket` for one of a category and `#log`, `#quantile` or `#missing` for
-    /// the further forms of a number.
+    /// Inputs of a row before those of [`Encoder::with_pieces`].
+    #[must_use]
+    pub fn plain_width(&self) -> usize {
+        self.plain_width
+    }
+
+    /// A name for each input: the feature's, with `#bucket` for one of a category and `#log`, `#quantile`, `#missing` or
+    /// `#piece` and its index for the further forms of a number.
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
@@ -120,7 +157,7 @@ impl Encoder {
         for row in rows {
             let start = out.len();
             out.resize(start + self.width(), 0.0);
-            let inputs = &mut out[start..];
+            let (inputs, pieces) = out[start..].split_at_mut(self.plain_width);
             for (value, column) in row.iter().zip(&self.columns) {
                 match *column {
                     Column::Number { input, .. } if value.is_nan() => {
@@ -135,7 +172,12 @@ impl Encoder {
                             .map_or(*value, |scale| scaled(f64::from(*value), *scale));
                         if let Some((logs, quantiles)) = &compressed {
                             inputs[input + LOG] = scaled(signed_log(*value), logs[number]);
-                            inputs[input + QUANTILE] = quantiles.place(number, *value);
+                            let place = quantiles.place(number, *value);
+                            inputs[input + QUANTILE] = place;
+                            let own = number * PIECES..(number + 1) * PIECES;
+                            if let Some(pieces) = pieces.get_mut(own) {
+                                fill(place, pieces);
+                            }
                         }
                     }
                     Column::Category { input, buckets } => {
@@ -190,6 +232,9 @@ impl Encoder {
     #[must_use]
     pub fn grown(&self, schema: &Schema) -> (Self, Vec<Option<usize>>) {
         let mut grown = Self::new(schema, self.encoding, 0);
+        if self.has_pieces() {
+            grown = grown.with_pieces();
+        }
         let from: Vec<Option<usize>> = grown
             .names
             .iter()
@@ -254,6 +299,14 @@ impl Encoder {
 /// Standardised and cut.
 fn scaled(value: f64, (mean, scale): (f64, f64)) -> f32 {
     ((value - mean) * scale).clamp(-CUT, CUT) as f32
+}
+
+/// Fills the pieces from the lowest up to a place among the quantiles.
+fn fill(place: f32, pieces: &mut [f32]) {
+    let filled = (place / REACH as f32 + 1.0) / 2.0 * pieces.len() as f32;
+    for (index, piece) in pieces.iter_mut().enumerate() {
+        *piece = (filled - index as f32).clamp(0.0, 1.0);
+    }
 }
 
 /// Tames wide ranges on both sides of zero.

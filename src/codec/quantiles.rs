@@ -11,7 +11,7 @@ const SAMPLE: usize = 2048;
 /// Knots a number.
 const KNOTS: usize = 64;
 /// The lowest and highest quantile become -REACH and REACH: about the deviation of a uniform number is then 1.
-const REACH: f64 = 1.7;
+pub(super) const REACH: f64 = 1.7;
 /// Rows before the first knots.
 const FIRST: u64 = 16;
 /// Purpose of the random numbers.

@@ -31,15 +31,15 @@ pub struct Board {
     pub counts: Counts,
     /// True when the parameters have not moved for about a thousand batches.
     pub stalled: bool,
-    /// Place among the members of the one with the largest share, whose weights `weights` are.
+    /// Place in `members` of the one with the largest share, whose weights `weights` are.
     pub lead: usize,
-    /// The members of a portfolio; empty in single mode.
+    /// The members of a portfolio and their averages; empty in single mode.
     pub members: Vec<MemberView>,
     /// Progress of the schema's discovery, while it lasts.
     pub discovering: Option<Discovering>,
 }
 
-/// One member of a portfolio.
+/// One member of a portfolio, or the average of its parameters.
 #[derive(Debug, Clone, Serialize)]
 pub struct MemberView {
     /// Its name.
@@ -48,8 +48,11 @@ pub struct MemberView {
     pub settings: serde_json::Map<String, serde_json::Value>,
     /// What it counts for in what is served.
     pub share: f64,
-    /// Its score by the user's objective over the latest predictions of each class; `None` where that is not defined yet.
+    /// Its score by the user's objective, segment by segment of the stream, the older ones fading; `None` where that is not
+    /// defined yet.
     pub score: Option<f64>,
+    /// The 95 % band of that mean.
+    pub score_interval: Option<[f64; 2]>,
     /// Its weight statistics.
     pub weights: WeightReport,
 }

@@ -34,17 +34,27 @@ impl Learner {
         if let Some(reason) = schema.cannot_follow(&core.schema) {
             return Err(Error::Growth(reason));
         }
-        let (encoder, mut from) = core.encoder.grown(schema);
-        let width = core.encoder.width();
+        let (encoder, from) = core.encoder.grown(schema);
         let shares = match core.shares {
             Some(_) => core.classes.len() * SHARES,
             None => 0,
         };
-        from.extend((0..shares).map(|share| Some(width + share)));
         let Some(mut state) = self.save()? else {
             return Ok(());
         };
-        remap_inputs(&mut state, width + shares, &from);
+        // Those that take the pieces too, and those that do not.
+        let widths = [
+            (core.encoder.width(), encoder.width()),
+            (core.encoder.plain_width(), encoder.plain_width()),
+        ];
+        for (known, wanted) in widths
+            .iter()
+            .take(if widths[0] == widths[1] { 1 } else { 2 })
+        {
+            let mut from = from[..*wanted].to_vec();
+            from.extend((0..shares).map(|share| Some(known + share)));
+            remap_inputs(&mut state, known + shares, &from);
+        }
         let mut memory = core.memory.clone();
         memory.remap(&features(&core.schema, schema));
         memory.save(&mut state);

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use super::average::Average;
 use super::guard::Guard;
 use super::portfolio::MemberTask;
 use super::settings::Task;
 use super::step::{LastBatch, Verdict};
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, Temperature};
-use crate::codec::SHARES;
+use crate::codec::{Encoder, SHARES};
 use crate::loss::{self, Lesson};
 use crate::model::{self, DeviceChoice, Engine};
 
@@ -38,11 +39,11 @@ impl Encoded {
         self.classes.len()
     }
 
-    fn row(&self, row: usize) -> &[f32] {
+    pub(super) fn row(&self, row: usize) -> &[f32] {
         &self.inputs[row * self.width..(row + 1) * self.width]
     }
 
-    fn shares(&self, row: usize, classes: usize) -> &[f32] {
+    pub(super) fn shares(&self, row: usize, classes: usize) -> &[f32] {
         let start = row * self.share_width;
         &self.shares[start..start + (classes * SHARES).min(self.share_width)]
     }
@@ -66,11 +67,13 @@ pub struct Member {
     pub(super) task: MemberTask,
     pub(super) seed: u64,
     pub(super) device: DeviceChoice,
-    /// Inputs that come from features.
+    /// Inputs that come from features, of those of the batch the first.
     pub(super) width: usize,
     /// Whether recent class shares are inputs too.
     pub(super) with_shares: bool,
     pub(super) engine: Engine,
+    /// Of its parameters; `None` where none is wanted.
+    pub(super) average: Option<Average>,
     pub(super) normalizer: Normalizer,
     pub(super) statistics: WeightStatistics,
     pub(super) guard: Guard,
@@ -104,8 +107,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, from: &Encoded, row: usize, shares: &[f32]) {
-        self.inputs.extend_from_slice(from.row(row));
+    fn push(&mut self, from: &Encoded, row: usize, width: usize, shares: &[f32]) {
+        self.inputs.extend_from_slice(&from.row(row)[..width]);
         self.inputs.extend_from_slice(shares);
         self.classes.push(from.classes[row]);
         self.importance.push(from.importance[row]);
@@ -129,12 +132,20 @@ impl Member {
         common: &Task,
         task: MemberTask,
         index: usize,
-        width: usize,
+        encoder: &Encoder,
     ) -> Result<Self, model::Error> {
         // Members begin apart, so that they do not all err alike.
         let seed = common.seed.wrapping_add(index as u64);
+        let width = if task.model.pieces {
+            encoder.width()
+        } else {
+            encoder.plain_width()
+        };
+        let engine = || Engine::new(&task.model, width, seed, &common.device);
+        let average = (task.learner.averaging_examples > 0).then(engine);
         Ok(Self {
-            engine: Engine::new(&task.model, width, seed, &common.device)?,
+            engine: engine()?,
+            average: average.transpose()?.map(Average::of),
             seed,
             device: common.device,
             width,
@@ -158,6 +169,15 @@ impl Member {
         })
     }
 
+    /// What the last batch looked like to its parameters, or to their average.
+    #[must_use]
+    pub fn last_of(&self, averaged: bool) -> &LastBatch {
+        match &self.average {
+            Some(average) if averaged => &average.last,
+            _ => &self.last,
+        }
+    }
+
     /// The next class joins.
     ///
     /// # Errors
@@ -168,7 +188,7 @@ impl Member {
             self.engine.add_inputs(SHARES)?;
         }
         self.statistics.add_class();
-        Ok(())
+        self.join_average()
     }
 
     /// Rows that a batch of `rows` rehearses.
@@ -182,6 +202,7 @@ impl Member {
     /// When the engine fails.
     pub fn predict(&mut self, batch: &Encoded, classes: usize) -> Result<(), model::Error> {
         self.begin(batch, classes);
+        self.predict_average(batch, classes)?;
         let size = self.task.learner.batch_size;
         let mut start = 0;
         while start < batch.len() {
@@ -200,6 +221,7 @@ impl Member {
     /// When the engine fails.
     pub fn take(&mut self, batch: &Encoded, classes: usize) -> Result<Outcome, model::Error> {
         self.begin(batch, classes);
+        self.predict_average(batch, classes)?;
         let (size, rehearsal) = (
             self.task.learner.batch_size,
             self.task.learner.rehearsal_rows,
@@ -221,6 +243,7 @@ impl Member {
             self.examples += (end - start) as u64;
             start = end;
         }
+        self.follow(batch.len(), outcome.went_back)?;
         let Learned {
             losses,
             weights,
@@ -232,14 +255,8 @@ impl Member {
     }
 
     fn begin(&mut self, batch: &Encoded, classes: usize) {
-        let last = &mut self.last;
-        last.stride = classes;
-        last.predicted.clear();
-        last.predicted.resize(batch.len() * classes, 0.0);
-        last.known.clear();
-        last.losses.clear();
-        last.weights.clear();
-        last.weights.resize(batch.len(), 0.0);
+        self.last.begin(batch.len(), classes);
+        self.last.losses.clear();
         self.learned.losses.clear();
         self.learned.weights.clear();
         self.learned.classes.clear();
@@ -259,11 +276,11 @@ impl Member {
         rows.importance.clear();
         rows.fresh = fresh.len();
         for row in fresh.clone() {
-            rows.push(batch, row, batch.shares(fresh.start, known));
+            rows.push(batch, row, self.width, batch.shares(fresh.start, known));
         }
         if let Some(rehearsed) = &batch.rehearsed {
             for row in drawn.start..drawn.end.min(rehearsed.len()) {
-                rows.push(rehearsed, row, rehearsed.shares(row, known));
+                rows.push(rehearsed, row, self.width, rehearsed.shares(row, known));
             }
         }
     }
@@ -289,14 +306,11 @@ impl Member {
 
     fn note_predictions(&mut self, start: usize, end: usize) {
         let known = self.engine.classes();
-        let last = &mut self.last;
         for row in start..end {
             let from = (row - start) * known;
-            let to = row * last.stride;
-            last.predicted[to..to + known]
-                .copy_from_slice(&self.batch.probabilities[from..from + known]);
-            last.known.push(known);
-            last.losses.push(self.batch.losses[row - start]);
+            let probabilities = &self.batch.probabilities[from..from + known];
+            self.last.note(row, probabilities);
+            self.last.losses.push(self.batch.losses[row - start]);
         }
     }
 

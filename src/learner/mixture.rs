@@ -1,103 +1,89 @@
-//! What is served: the members' probabilities, averaged by weights that follow the user's objective.
+//! What is served: the probabilities of all voices (members and their averages), averaged by weights that follow the user's
+//! objective.
 //!
-//! Of each class the most recent predictions of all members are kept, so a rare class has as many as a frequent one; each
-//! counts for its class's share of the stream. Every so often the weights take a step that makes the mixture of those
-//! predictions better by the objective itself, not by a stand-in: towards one member, or back towards the average
-//! (a Frank-Wolfe step; Caruana et al. 2004 choose ensembles by the same greed). The average is where they begin, and a
-//! part of it stays, so a member that lost can come back after a drift.
+//! Every voice is scored by the objective itself on what it predicted, segment by segment of the stream ([`Scorecard`]), and
+//! its weight is a softmax of its score in the logit: a voice with half the errors of another soon has nearly all of the
+//! weight, and voices that are about as good share it, which is what makes a mixture better than any of them. The scores do
+//! not depend on the weights, and a voice never loses all of its weight, so one that lost comes back after a drift.
 
-use super::member::Member;
-use super::scorecard::Scorecard;
+use super::scorecard::{Scorecard, VoiceScore};
 use super::step::LastBatch;
 use crate::evaluate::Objective;
 use crate::loss::UNKNOWN_CLASS_LOSS;
 use crate::state::{self, State};
 
-/// Examples between two steps of the weights, and before the first.
-const EVERY: u64 = 1024;
-/// How far a step may go.
-const STEPS: [f64; 2] = [0.3, 0.1];
-/// A step must gain this much.
-const GAIN: f64 = 1e-3;
-/// What stays of the average.
-const FLOOR: f64 = 0.1;
+/// Distance of two scores, in the logit, at which one voice weighs e times the other.
+const TEMPERATURE: f64 = 0.08;
+/// What every voice keeps.
+const FLOOR: f64 = 1e-3;
+/// Scores nearer to 0 or 1 than this are all the same.
+const EDGE: f64 = 1e-4;
 
-/// The weights of the members, and what they follow.
+/// The weights of the voices, and what they follow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixture {
-    objective: Objective,
-    /// Where the steps lead, without the floor.
-    point: Vec<f64>,
-    /// One a member; they sum to 1.
+    /// One a voice; they sum to 1.
     weights: Vec<f64>,
     card: Scorecard,
-    next: u64,
-    /// Score of each member by itself when the weights were last looked at: for people, not part of the state.
-    scores: Vec<Option<f64>>,
 }
 
 impl Mixture {
     /// Equal weights.
     #[must_use]
-    pub fn new(members: usize, objective: Objective) -> Self {
-        let even = vec![1.0 / members.max(1) as f64; members];
+    pub fn new(voices: usize, objective: Objective) -> Self {
         Self {
-            objective,
-            point: even.clone(),
-            weights: even,
-            card: Scorecard::new(members),
-            next: EVERY,
-            scores: vec![None; members],
+            weights: vec![1.0 / voices.max(1) as f64; voices],
+            card: Scorecard::new(voices, objective),
         }
     }
 
-    /// Weights of the members; they sum to 1.
+    /// Weights of the voices; they sum to 1.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
         &self.weights
     }
 
-    /// Score of each member by itself, by the objective; larger is better.
+    /// Score of a voice by itself, by the objective; larger is better.
     #[must_use]
-    pub fn scores(&self) -> &[Option<f64>] {
-        &self.scores
+    pub fn score(&self, voice: usize) -> Option<VoiceScore> {
+        self.card.score(voice)
     }
 
-    /// The member with the largest weight, the first of several.
+    /// The voice with the largest weight, the first of several.
     #[must_use]
     pub fn lead(&self) -> usize {
         let mut lead = 0;
-        for (member, weight) in self.weights.iter().enumerate() {
+        for (voice, weight) in self.weights.iter().enumerate() {
             if *weight > self.weights[lead] {
-                lead = member;
+                lead = voice;
             }
         }
         lead
     }
 
-    /// Mixes what the members predicted of the last batch: fills everything of `last` but the weights.
-    pub fn mix(&self, members: &[Member], labels: &[u32], last: &mut LastBatch) {
-        let first = &members[0].last;
+    /// Mixes what the voices predicted of the last batch: fills everything of `last` but the weights.
+    pub fn mix(&self, voices: &[&LastBatch], labels: &[u32], last: &mut LastBatch) {
+        let first = voices[0];
         last.stride = first.stride;
         last.known.clone_from(&first.known);
         last.losses.clone_from(&first.losses);
         last.predicted.clone_from(&first.predicted);
-        if members.len() == 1 {
+        if voices.len() == 1 {
             return;
         }
         last.predicted.fill(0.0);
-        for (member, weight) in members.iter().zip(&self.weights) {
+        for (voice, weight) in voices.iter().zip(&self.weights) {
             let weight = *weight as f32;
-            for (mixed, p) in last.predicted.iter_mut().zip(&member.last.predicted) {
+            for (mixed, p) in last.predicted.iter_mut().zip(&voice.predicted) {
                 *mixed += weight * p;
             }
         }
         for (row, label) in labels.iter().enumerate() {
-            let known = members.iter().map(|member| member.last.known[row]).max();
+            let known = voices.iter().map(|voice| voice.known[row]).max();
             last.known[row] = known.unwrap_or(0);
-            let weighed = members.iter().zip(&self.weights);
+            let weighed = voices.iter().zip(&self.weights);
             let likelihood: f64 = weighed
-                .map(|(member, weight)| weight * (-member.last.losses[row]).exp())
+                .map(|(voice, weight)| weight * (-voice.losses[row]).exp())
                 .sum();
             last.losses[row] = if (*label as usize) < last.known[row] {
                 -likelihood.max(f64::MIN_POSITIVE).ln()
@@ -107,90 +93,125 @@ impl Mixture {
         }
     }
 
-    /// Follows the objective, after a batch; `examples` were learned by now.
-    pub fn learn(&mut self, members: &[Member], labels: &[u32], examples: u64) {
-        if members.len() < 2 {
+    /// Follows the objective, after a batch.
+    pub fn learn(&mut self, voices: &[&LastBatch], labels: &[u32]) {
+        if voices.len() < 2 {
             return;
         }
         for (row, label) in labels.iter().enumerate() {
-            let predicted = members.iter().map(|member| member.last.row(row));
+            let predicted = voices.iter().map(|voice| voice.row(row));
             self.card.add(*label as usize, predicted);
         }
-        if examples < self.next {
-            return;
-        }
-        // Young weights move often, old ones seldom: the cost stays a small part of learning.
-        self.next = examples + EVERY.max(examples / 50);
-        for size in STEPS {
-            self.step(size);
-        }
-        self.score_members();
-        let even = FLOOR / members.len() as f64;
-        for (weight, point) in self.weights.iter_mut().zip(&self.point) {
-            *weight = (1.0 - FLOOR) * point + even;
+        if self.card.conclude() {
+            self.weigh();
         }
     }
 
-    fn score_members(&mut self) {
-        let (rare, weights) = self.card.view();
-        for member in 0..self.scores.len() {
-            let mut alone = vec![0.0; self.scores.len()];
-            alone[member] = 1.0;
-            self.scores[member] = self.card.score(self.objective, &alone, &rare, &weights);
-        }
-    }
-
-    /// Goes to the best neighbour, if one is better.
-    fn step(&mut self, size: f64) {
-        let members = self.point.len();
-        let (rare, labels) = self.card.view();
-        let Some(here) = self.card.score(self.objective, &self.point, &rare, &labels) else {
+    fn weigh(&mut self) {
+        let scores = (0..self.weights.len()).map(|voice| self.card.unit_score(voice));
+        let logit = |score: f64| {
+            let score = score.clamp(EDGE, 1.0 - EDGE);
+            (score / (1.0 - score)).ln()
+        };
+        let Some(logits) = scores
+            .map(|score| score.map(logit))
+            .collect::<Option<Vec<_>>>()
+        else {
             return;
         };
-        let mut best = (here + GAIN, None);
-        for target in 0..=members {
-            let towards = |member: usize| {
-                let goal = if target == members {
-                    1.0 / members as f64
-                } else {
-                    f64::from(u8::from(member == target))
-                };
-                (1.0 - size) * self.point[member] + size * goal
-            };
-            let point: Vec<f64> = (0..members).map(towards).collect();
-            let score = self.card.score(self.objective, &point, &rare, &labels);
-            if score.is_some_and(|score| score > best.0) {
-                best = (score.unwrap_or(best.0), Some(point));
-            }
-        }
-        if let (_, Some(point)) = best {
-            self.point = point;
+        let best = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let shares: Vec<f64> = logits
+            .iter()
+            .map(|logit| ((logit - best) / TEMPERATURE).exp())
+            .collect();
+        let total: f64 = shares.iter().sum();
+        let rest = 1.0 - FLOOR * shares.len() as f64;
+        for (weight, share) in self.weights.iter_mut().zip(&shares) {
+            *weight = FLOOR + rest * share / total;
         }
     }
 
-    /// Writes everything under `mixture.`; nothing of a single member.
+    /// Writes everything under `mixture.`; nothing of a single voice.
     pub fn save(&self, state: &mut State) {
         if self.weights.len() < 2 {
             return;
         }
         state.put_f64("mixture.weights", self.weights.clone());
-        state.put_f64("mixture.point", self.point.clone());
-        state.put_u64("mixture.next", vec![self.next]);
         self.card.save(state);
     }
 
     /// Reads what [`Mixture::save`] wrote.
     ///
     /// # Errors
-    /// When the state holds another number of members.
-    pub fn load(members: usize, objective: Objective, state: &State) -> Result<Self, state::Error> {
-        let mut mixture = Self::new(members, objective);
-        if members > 1 {
-            mixture.weights = state.f64_exact("mixture.weights", members)?.to_vec();
-            mixture.point = state.f64_exact("mixture.point", members)?.to_vec();
-            mixture.next = state.u64_exact("mixture.next", 1)?[0];
-            mixture.card = Scorecard::load(members, state)?;
+    /// When the state holds another number of voices.
+    pub fn load(voices: usize, objective: Objective, state: &State) -> Result<Self, state::Error> {
+        let mut mixture = Self::new(voices, objective);
+        if voices > 1 {
+            mixture.weights = state.f64_exact("mixture.weights", voices)?.to_vec();
+            mixture.card = Scorecard::load(voices, objective, state)?;
         }
         Ok(mixture)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches of 64 rows in which voice 0 ranks well until row `turn`, and voice 1 from there on.
+    fn mixture(rows: usize, turn: usize, objective: Objective) -> Mixture {
+        let mut mixture = Mixture::new(2, objective);
+        for start in (0..rows).step_by(64) {
+            let labels: Vec<u32> = (start..start + 64)
+                .map(|row| u32::from(row % 10 == 0))
+                .collect();
+            let voice = |is_good: bool| {
+                let mut last = LastBatch::default();
+                last.begin(64, 2);
+                for (row, label) in labels.iter().enumerate() {
+                    let noise = ((start + row) * 7919 % 1000) as f32 / 1000.0;
+                    let signal = if is_good { *label as f32 } else { 0.0 };
+                    let p = 0.1 + 0.5 * signal + 0.3 * noise;
+                    last.note(row, &[1.0 - p, p]);
+                    let of_label = if *label == 1 { p } else { 1.0 - p };
+                    last.losses.push(-f64::from(of_label).ln());
+                }
+                last
+            };
+            let (a, b) = (voice(start < turn), voice(start >= turn));
+            mixture.learn(&[&a, &b], &labels);
+        }
+        mixture
+    }
+
+    #[test]
+    fn the_better_voice_gets_the_weight_under_every_objective() {
+        for objective in [
+            Objective::PrAuc,
+            Objective::BalancedAccuracy,
+            Objective::LogLoss,
+        ] {
+            let mixture = mixture(4096, usize::MAX, objective);
+            assert!(mixture.weights()[0] > 0.9, "{objective:?} {mixture:?}");
+            assert!(mixture.weights()[1] >= FLOOR);
+            assert_eq!(mixture.lead(), 0);
+            let [good, bad] = [0, 1].map(|voice| mixture.score(voice).unwrap());
+            assert!(good.score - good.band > bad.score + bad.band);
+        }
+    }
+
+    #[test]
+    fn a_voice_that_lost_comes_back_when_the_stream_turns() {
+        let mixture = mixture(40_000, 8192, Objective::PrAuc);
+        assert_eq!(mixture.lead(), 1, "{:?}", mixture.weights());
+    }
+
+    #[test]
+    fn a_mixture_survives_its_state() {
+        let mixture = mixture(3000, 1500, Objective::PrAuc);
+        let mut state = State::default();
+        mixture.save(&mut state);
+        assert_eq!(Mixture::load(2, Objective::PrAuc, &state), Ok(mixture));
+        assert!(Mixture::load(3, Objective::PrAuc, &state).is_err());
     }
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+mod average;
 pub mod batcher;
 pub mod board;
 mod growth;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::settings::{Complaint, Mode, Settings, Task};
+use crate::codec::Encoding;
 use crate::{loss, model};
 
 /// One `[[learner.portfolio]]` table: a name, and every setting in which the member differs from `[learner]`, `[loss]`
@@ -36,6 +37,8 @@ pub struct MemberTask {
 pub const SINGLE: &str = "single";
 /// Name of the mixture in reports.
 pub const SERVED: &str = "served";
+/// What follows the name of a member in that of its average.
+pub const AVERAGE: &str = "-average";
 /// Members that may run side by side.
 const MOST: usize = 32;
 
@@ -48,20 +51,13 @@ fn built_in() -> Vec<MemberSettings> {
     members.collect()
 }
 
-/// Plain momentum SGD, and five under Adam that differ in what wins on some streams: weights, fresh labels, rehearsal.
+/// Plain momentum SGD, three under Adam that differ in what wins on some streams (weights, fresh labels, rehearsal), and two
+/// linear models, which noise misleads least. Averages hold better where the stream stays the same.
 const BUILT_IN: [(&str, &str); 6] = [
-    ("sgd", r#"{"lambda":"inf"}"#),
-    (
-        "adam-16",
-        r#"{"optimizer":"adam","learning_rate":0.001,"batch_size":16,"lambda":"inf"}"#,
-    ),
-    (
-        "adam-16-rehearsal",
-        r#"{"optimizer":"adam","learning_rate":0.001,"batch_size":16,"rehearsal_rows":2}"#,
-    ),
+    ("sgd", r#"{"lambda":"inf","averaging_examples":2000}"#),
     (
         "adam-4-rehearsal",
-        r#"{"optimizer":"adam","learning_rate":0.001,"batch_size":4,"rehearsal_rows":1}"#,
+        r#"{"optimizer":"adam","learning_rate":0.001,"batch_size":4,"rehearsal_rows":1,"averaging_examples":2000}"#,
     ),
     (
         "adam-1",
@@ -69,9 +65,58 @@ const BUILT_IN: [(&str, &str); 6] = [
     ),
     (
         "adam-1-rehearsal",
-        r#"{"optimizer":"adam","learning_rate":0.0005,"batch_size":1,"rehearsal_rows":1}"#,
+        r#"{"optimizer":"adam","learning_rate":0.0005,"batch_size":1,"rehearsal_rows":1,"averaging_examples":2000,"pieces":true}"#,
+    ),
+    (
+        "linear-1",
+        r#"{"kind":"linear","optimizer":"adam","learning_rate":0.0005,"batch_size":1,"pieces":true}"#,
+    ),
+    (
+        "linear-4-rehearsal",
+        r#"{"kind":"linear","optimizer":"adam","learning_rate":0.001,"batch_size":4,"rehearsal_rows":1,"pieces":true}"#,
     ),
 ];
+
+/// One that predicts: a member, or the average of its parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Voice {
+    /// What reports call it.
+    pub name: String,
+    /// Place of the member.
+    pub member: usize,
+    /// Whether it is the average that predicts.
+    pub averaged: bool,
+}
+
+/// The voices of these members, in their order. In single mode there is one: the average, where it is wanted.
+#[must_use]
+pub fn voices(members: &[MemberTask]) -> Vec<Voice> {
+    let mut voices = Vec::new();
+    for (place, member) in members.iter().enumerate() {
+        let is_averaged = member.learner.averaging_examples > 0;
+        let is_single = member.name == SINGLE;
+        if !(is_single && is_averaged) {
+            voices.push(Voice {
+                name: member.name.clone(),
+                member: place,
+                averaged: false,
+            });
+        }
+        if is_averaged {
+            let name = if is_single {
+                member.name.clone()
+            } else {
+                format!("{}{AVERAGE}", member.name)
+            };
+            voices.push(Voice {
+                name,
+                member: place,
+                averaged: true,
+            });
+        }
+    }
+    voices
+}
 
 impl Task {
     /// The members, in their order: one in single mode.
@@ -79,7 +124,7 @@ impl Task {
     /// # Errors
     /// The key of `[learner]` that cannot work, and what would.
     pub fn members(&self) -> Result<Vec<MemberTask>, Complaint> {
-        members(&self.learner, &self.loss, &self.model)
+        members(&self.learner, &self.loss, &self.model, self.codec.encoding)
     }
 }
 
@@ -91,7 +136,12 @@ pub fn members(
     learner: &Settings,
     loss: &loss::Settings,
     model: &model::Settings,
+    encoding: Encoding,
 ) -> Result<Vec<MemberTask>, Complaint> {
+    let has_quantiles = encoding == Encoding::Robust;
+    if model.pieces && !has_quantiles {
+        return Err(no_quantiles("model.pieces"));
+    }
     if learner.mode == Mode::Single {
         return Ok(vec![MemberTask {
             name: SINGLE.to_owned(),
@@ -118,6 +168,10 @@ pub fn members(
         let outer = learner.batch_size;
         if is_built_in {
             member.learner.batch_size = largest_divisor(outer, member.learner.batch_size);
+            member.model.pieces &= has_quantiles;
+        }
+        if member.model.pieces && !has_quantiles {
+            return Err(no_quantiles(&format!("pieces of member {:?}", member.name)));
         }
         if !outer.is_multiple_of(member.learner.batch_size) {
             return Err(complaint(format!(
@@ -127,10 +181,11 @@ pub fn members(
         }
         if member.name.is_empty()
             || member.name == SERVED
+            || member.name.ends_with(AVERAGE)
             || members.iter().any(|other| other.name == member.name)
         {
             return Err(complaint(format!(
-                "{:?} cannot be the name of a member: give each its own, other than {SERVED:?}",
+                "{:?} cannot be the name of a member: give each its own, other than {SERVED:?}, and without {AVERAGE:?} at the end",
                 member.name
             )));
         }
@@ -141,6 +196,12 @@ pub fn members(
 
 fn complaint(reason: String) -> Complaint {
     ("portfolio".to_owned(), reason)
+}
+
+fn no_quantiles(what: &str) -> Complaint {
+    complaint(format!(
+        "{what} cannot be true: set schema.encoding = \"robust\", which knows the quantiles that the pieces lie between"
+    ))
 }
 
 /// The largest divisor of `whole` that is not above `wanted`.
@@ -271,6 +332,7 @@ mod tests {
             &settings,
             &loss::Settings::default(),
             &model::Settings::default(),
+            Encoding::Standard,
         )
     }
 
@@ -296,12 +358,42 @@ mod tests {
             &settings,
             &loss::Settings::default(),
             &model::Settings::default(),
+            Encoding::Standard,
         );
         let sizes: Vec<usize> = all.unwrap().iter().map(|m| m.learner.batch_size).collect();
         assert!(
             sizes.iter().all(|size| [1, 2, 10].contains(size)),
             "{sizes:?}"
         );
+    }
+
+    #[test]
+    fn an_average_is_a_voice_of_its_own_and_in_single_mode_the_only_one() {
+        let members =
+            portfolio(json!([{ "name": "a", "averaging_examples": 10 }, { "name": "b" }]));
+        let names = |members: &[MemberTask]| -> Vec<(String, usize, bool)> {
+            let voices = voices(members).into_iter();
+            voices.map(|v| (v.name, v.member, v.averaged)).collect()
+        };
+        assert_eq!(
+            names(&members.unwrap()),
+            [
+                ("a".to_owned(), 0, false),
+                ("a-average".to_owned(), 0, true),
+                ("b".to_owned(), 1, false)
+            ]
+        );
+        let settings = Settings {
+            averaging_examples: 10,
+            ..Settings::default()
+        };
+        let single = members_of(&settings);
+        assert_eq!(names(&single), [(SINGLE.to_owned(), 0, true)]);
+    }
+
+    fn members_of(settings: &Settings) -> Vec<MemberTask> {
+        let (loss, model) = (loss::Settings::default(), model::Settings::default());
+        members(settings, &loss, &model, Encoding::Standard).unwrap()
     }
 
     #[test]
@@ -327,6 +419,8 @@ mod tests {
             (json!([{ "name": "a", "mode": "single" }]), "same for all"),
             (json!([{ "name": "a" }, { "name": "a" }]), "its own"),
             (json!([{ "name": "served" }]), "served"),
+            (json!([{ "name": "a-average" }]), "average"),
+            (json!([{ "name": "a", "pieces": true }]), "robust"),
             (json!([{ "name": "a", "model": { "width": 3 } }]), "width"),
         ] {
             let (key, reason) = portfolio(table).unwrap_err();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::average::Average;
 use super::batcher::Frontier;
 use super::guard::Guard;
 use super::history::History;
@@ -44,12 +45,16 @@ impl Learner {
             .collect();
         let counters = state.u64_exact("learner.counters", 3)?;
         let mut core = Core::new(task.clone(), Arc::new(schema))?;
+        let has_pieces = core.encoder.width() > core.encoder.plain_width();
         core.encoder = Encoder::load(&core.schema, task.codec.encoding, task.seed, state)?;
+        if has_pieces {
+            core.encoder = core.encoder.with_pieces();
+        }
         if core.shares.is_some() {
             core.shares = Some(RecentShares::load(state)?);
         }
         core.memory = Memory::load(core.memory.room(), core.schema.len(), state)?;
-        core.mixture = Mixture::load(core.members.len(), task.evaluation.objective, state)?;
+        core.mixture = Mixture::load(core.voices.len(), task.evaluation.objective, state)?;
         let members = core.members.len();
         for member in &mut core.members {
             let part = part(state, &prefix(member, members));
@@ -116,6 +121,9 @@ impl Learner {
 impl Member {
     fn save(&self, state: &mut State) -> Result<(), Error> {
         self.engine.save(state)?;
+        if let Some(average) = &self.average {
+            average.save(state)?;
+        }
         self.normalizer.save(state);
         self.temperature.save(state);
         self.statistics.save(state);
@@ -132,14 +140,16 @@ impl Member {
         } else {
             0
         };
-        self.engine = Engine::load(
-            &self.task.model,
-            self.width + shares,
-            classes,
-            self.seed,
-            &self.device,
-            state,
-        )?;
+        let engine = |state: &State| {
+            let inputs = self.width + shares;
+            let (model, seed) = (&self.task.model, self.seed);
+            Engine::load(model, inputs, classes, seed, &self.device, state)
+        };
+        // One that is new with the settings begins where the parameters are.
+        let average = Average::part(state);
+        let average = engine(average.as_ref().unwrap_or(state))?;
+        self.engine = engine(state)?;
+        self.average = self.average.take().map(|_| Average::of(average));
         self.normalizer = Normalizer::load(state)?;
         self.temperature = Temperature::load(state)?;
         self.statistics = WeightStatistics::load(state)?;

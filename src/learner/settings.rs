@@ -65,6 +65,8 @@ pub struct Settings {
     pub rehearsal_rows: usize,
     /// Rows kept a class for rehearsal.
     pub rehearsal_memory: usize,
+    /// Horizon of a running average of the parameters, in examples: the average predicts too, in single mode instead; 0 = off.
+    pub averaging_examples: u64,
     /// How the learning rate and λ move.
     pub schedule: Schedule,
     /// Steps of the rise at the start of `warmup`, `cosine` and `step`.
@@ -112,6 +114,7 @@ impl Default for Settings {
             clip_norm: Limit::At(1.0),
             rehearsal_rows: 0,
             rehearsal_memory: 200,
+            averaging_examples: 0,
             schedule: pace.schedule,
             warmup_steps: pace.warmup_steps,
             schedule_steps: pace.schedule_steps,

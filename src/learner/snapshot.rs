@@ -1,5 +1,6 @@
 //! The published model: immutable, shared by pointer, never a view of what is being trained.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::{self, Encoder, RecentShares, Reject, SHARES, Schema};
@@ -31,8 +32,18 @@ pub struct Snapshot {
     pub shares: Option<RecentShares>,
     /// What becomes of the mixed probabilities on their way out.
     pub served: Served,
-    /// Detached copies of the members' parameters, with their shares in what is served.
-    pub members: Vec<(f32, Frozen)>,
+    /// Detached copies of the members' parameters, or of their averages.
+    pub speakers: Vec<Speaker>,
+}
+
+/// One of the models whose probabilities are mixed.
+pub struct Speaker {
+    /// What it counts for.
+    pub share: f32,
+    /// How many of the encoder's inputs it takes.
+    pub width: usize,
+    /// The model.
+    pub model: Frozen,
 }
 
 impl Snapshot {
@@ -52,14 +63,15 @@ impl Snapshot {
         let mut inputs = Vec::with_capacity(rows.len() * self.encoder.width());
         self.encoder
             .encode(rows.iter().map(|row| &**row), &mut inputs);
-        let inputs = self.with_shares(inputs);
         let mut probabilities = vec![0.0; rows.len() * self.classes.len()];
-        for (share, member) in &self.members {
-            let of_member = member
-                .probabilities(&inputs, rows.len())
+        for speaker in &self.speakers {
+            let own = self.inputs_of(&inputs, speaker.width);
+            let spoken = speaker
+                .model
+                .probabilities(&own, rows.len())
                 .map_err(|error| error.to_string())?;
-            for (sum, p) in probabilities.iter_mut().zip(of_member) {
-                *sum += share * p;
+            for (sum, p) in probabilities.iter_mut().zip(spoken) {
+                *sum += speaker.share * p;
             }
         }
         if !probabilities.iter().all(|p| p.is_finite()) {
@@ -79,18 +91,23 @@ impl Snapshot {
             .collect())
     }
 
-    /// The inputs with the recent class shares after each row.
-    fn with_shares(&self, inputs: Vec<f32>) -> Vec<f32> {
-        let Some(shares) = &self.shares else {
-            return inputs;
-        };
-        let width = self.encoder.width();
-        let mut out =
-            Vec::with_capacity(inputs.len() / width.max(1) * (width + self.classes.len() * SHARES));
-        for row in inputs.chunks_exact(width) {
-            out.extend_from_slice(row);
-            shares.write(self.classes.len(), &mut out);
+    /// The first `wanted` inputs of each row, and the recent class shares after them where they are inputs.
+    fn inputs_of<'a>(&self, inputs: &'a [f32], wanted: usize) -> Cow<'a, [f32]> {
+        let width = self.encoder.width().max(1);
+        if self.shares.is_none() && wanted == width {
+            return Cow::Borrowed(inputs);
         }
-        out
+        let more = self
+            .shares
+            .as_ref()
+            .map_or(0, |_| self.classes.len() * SHARES);
+        let mut out = Vec::with_capacity(inputs.len() / width * (wanted + more));
+        for row in inputs.chunks_exact(width) {
+            out.extend_from_slice(&row[..wanted]);
+            if let Some(shares) = &self.shares {
+                shares.write(self.classes.len(), &mut out);
+            }
+        }
+        Cow::Owned(out)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::batcher::Batch;
 use super::member::{Encoded, Member, Outcome};
 use super::mixture::Mixture;
+use super::portfolio::Voice;
 use super::rehearsal::Memory;
 use super::settings::Task;
 use super::{Error, portfolio};
@@ -67,6 +68,23 @@ pub struct LastBatch {
 }
 
 impl LastBatch {
+    /// Makes room for a batch of `rows` in which `classes` are known in the end.
+    pub(super) fn begin(&mut self, rows: usize, classes: usize) {
+        self.stride = classes;
+        self.predicted.clear();
+        self.predicted.resize(rows * classes, 0.0);
+        self.known.clear();
+        self.weights.clear();
+        self.weights.resize(rows, 0.0);
+    }
+
+    /// Notes the prediction of the next row.
+    pub(super) fn note(&mut self, row: usize, probabilities: &[f32]) {
+        let start = row * self.stride;
+        self.predicted[start..start + probabilities.len()].copy_from_slice(probabilities);
+        self.known.push(probabilities.len());
+    }
+
     /// Predicted probabilities of one row, of the classes known then.
     #[must_use]
     pub fn row(&self, row: usize) -> &[f32] {
@@ -95,6 +113,8 @@ pub struct Core {
     pub(super) shares: Option<RecentShares>,
     pub(super) memory: Memory,
     pub(super) members: Vec<Member>,
+    /// Those that predict, in the order of the mixture's weights.
+    pub(super) voices: Vec<Voice>,
     pub(super) mixture: Mixture,
     pub(super) live: Live,
     pub(super) judge: Judge,
@@ -115,15 +135,15 @@ impl Core {
     /// # Errors
     /// When the device cannot be opened, or the settings of a member cannot work.
     pub fn new(task: Task, schema: Arc<Schema>) -> Result<Self, Error> {
-        let encoder = Encoder::new(&schema, task.codec.encoding, task.seed);
+        let tasks = task.members().map_err(Error::of_settings)?;
+        let mut encoder = Encoder::new(&schema, task.codec.encoding, task.seed);
+        if tasks.iter().any(|member| member.model.pieces) {
+            encoder = encoder.with_pieces();
+        }
+        let voices = portfolio::voices(&tasks);
         let mut members = Vec::new();
-        for (index, member) in task
-            .members()
-            .map_err(Error::of_settings)?
-            .into_iter()
-            .enumerate()
-        {
-            members.push(Member::new(&task, member, index, encoder.width())?);
+        for (index, member) in tasks.into_iter().enumerate() {
+            members.push(Member::new(&task, member, index, &encoder)?);
         }
         let given = task.codec.classes.clone();
         let mut core = Self {
@@ -131,7 +151,8 @@ impl Core {
             judge: Judge::new(&task.decision),
             shares: task.codec.recent_shares.then(RecentShares::default),
             memory: Memory::new(room(&members)),
-            mixture: Mixture::new(members.len(), task.evaluation.objective),
+            mixture: Mixture::new(voices.len(), task.evaluation.objective),
+            voices,
             members,
             encoder,
             task,
@@ -175,14 +196,19 @@ impl Core {
         let report = self.conclude(batch, outcomes);
         self.remember(batch, &report.quarantined);
         self.shares = shares;
-        self.mixture
-            .learn(&self.members, &batch.classes, self.examples);
+        let lasts = lasts(&self.voices, &self.members);
+        self.mixture.learn(&lasts, &batch.classes);
         Ok(report)
+    }
+
+    /// Place of the member whose voice has the largest share.
+    pub(super) fn lead(&self) -> usize {
+        self.voices[self.mixture.lead()].member
     }
 
     /// Counts what the members made of the batch.
     fn conclude(&mut self, batch: &Batch, outcomes: Vec<Outcome>) -> StepReport {
-        let lead = self.mixture.lead();
+        let lead = self.lead();
         let verdict = match outcomes[lead].gradient_norm {
             Some(gradient_norm) => Verdict::Applied {
                 gradient_norm,
@@ -290,8 +316,8 @@ impl Core {
 
     /// Makes of the members' predictions what would have been served: mixed, and calibrated where that is on.
     fn serve(&mut self, batch: &Batch) {
-        self.mixture
-            .mix(&self.members, &batch.classes, &mut self.last);
+        let lasts = lasts(&self.voices, &self.members);
+        self.mixture.mix(&lasts, &batch.classes, &mut self.last);
         self.learned.clone_from(&self.last.predicted);
         for (row, class) in batch.classes.iter().enumerate() {
             let predicted = self.last.row_mut(row);
@@ -337,6 +363,12 @@ impl Core {
         self.task = task;
         Ok(())
     }
+}
+
+/// What the last batch looked like to each voice.
+fn lasts<'a>(voices: &[Voice], members: &'a [Member]) -> Vec<&'a LastBatch> {
+    let of_voice = |voice: &Voice| members[voice.member].last_of(voice.averaged);
+    voices.iter().map(of_voice).collect()
 }
 
 /// Rows a class that the members want to rehearse from.

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use super::board::{Board, Counts, Discovering, MemberView};
-use super::member::Member;
-use super::snapshot::Snapshot;
+use super::portfolio::{self, Voice};
+use super::snapshot::{Snapshot, Speaker};
 use super::step::Core;
 use super::{Error, LastBatch, Learner, MemberTask, guard};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::{WeightReport, WeightStatistics};
 use crate::codec::Reason;
 use crate::evaluate::{DecisionSettings, EvaluationReport, Judge, Live};
-use crate::model::Frozen;
 
 impl Learner {
     /// The model as of the last step, to be served; `None` before anything was learned.
@@ -34,7 +33,7 @@ impl Learner {
             encoder: core.encoder.clone(),
             shares: core.shares.clone(),
             served: core.judge.served().clone(),
-            members: core.frozen()?,
+            speakers: core.frozen()?,
         }))
     }
 
@@ -85,41 +84,52 @@ impl Learner {
         }
     }
 
-    /// The members that run side by side, as their settings say; one in single mode.
+    /// The voices that are mixed, by their names and the settings of their members; one in single mode.
     #[must_use]
-    pub fn members(&self) -> Vec<MemberTask> {
-        self.task.members().unwrap_or_default()
+    pub fn voices(&self) -> Vec<MemberTask> {
+        let members = self.task.members().unwrap_or_default();
+        let voice = |voice: Voice| MemberTask {
+            name: voice.name,
+            ..members[voice.member].clone()
+        };
+        portfolio::voices(&members).into_iter().map(voice).collect()
     }
 
-    /// How a member predicted and weighed the last batch.
+    /// How a voice predicted, and its member weighed, the last batch.
     #[must_use]
-    pub fn last_of(&self, member: usize) -> Option<&LastBatch> {
+    pub fn last_of(&self, voice: usize) -> Option<&LastBatch> {
         let core = self.core.as_ref()?;
-        core.members.get(member).map(|member| &member.last)
+        let voice = core.voices.get(voice)?;
+        Some(core.members[voice.member].last_of(voice.averaged))
     }
 
-    /// Weight statistics of a member as of the last step.
+    /// Weight statistics of a voice's member as of the last step.
     #[must_use]
-    pub fn weight_report_of(&self, member: usize) -> Option<WeightReport> {
+    pub fn weight_report_of(&self, voice: usize) -> Option<WeightReport> {
         let core = self.core.as_ref()?;
-        (member < core.members.len()).then(|| core.weight_report_of(member))
+        let voice = core.voices.get(voice)?;
+        Some(core.weight_report_of(voice.member))
     }
 
     fn member_views(&self) -> Vec<MemberView> {
-        let Some(core) = self.core.as_ref().filter(|core| core.members.len() > 1) else {
+        let Some(core) = self.core.as_ref().filter(|core| core.voices.len() > 1) else {
             return Vec::new();
         };
-        let view = |(index, member): (usize, &Member)| MemberView {
-            name: member.task.name.clone(),
-            settings: member.task.settings().collect(),
-            share: core.mixture.weights()[index],
-            score: core.mixture.scores()[index],
-            weights: core.weight_report_of(index),
+        let view = |(index, voice): (usize, &Voice)| {
+            let score = core.mixture.score(index);
+            MemberView {
+                name: voice.name.clone(),
+                settings: core.members[voice.member].task.settings().collect(),
+                share: core.mixture.weights()[index],
+                score: score.map(|of| of.score),
+                score_interval: score.map(|of| [of.score - of.band, of.score + of.band]),
+                weights: core.weight_report_of(voice.member),
+            }
         };
-        core.members.iter().enumerate().map(view).collect()
+        core.voices.iter().enumerate().map(view).collect()
     }
 
-    /// What each member counts for in what is served.
+    /// What each voice counts for in what is served.
     #[must_use]
     pub fn shares(&self) -> &[f64] {
         self.core
@@ -145,7 +155,7 @@ impl Learner {
     #[must_use]
     pub fn update_norm(&self) -> f64 {
         self.core.as_ref().map_or(0.0, |core| {
-            let lead = &core.members[core.mixture.lead()];
+            let lead = &core.members[core.lead()];
             lead.task.learner.learning_rate * lead.engine.velocity_norm()
         })
     }
@@ -165,7 +175,7 @@ impl Learner {
 
 impl Core {
     pub(super) fn weight_report(&self) -> WeightReport {
-        self.weight_report_of(self.mixture.lead())
+        self.weight_report_of(self.lead())
     }
 
     pub(super) fn weight_report_of(&self, member: usize) -> WeightReport {
@@ -178,13 +188,20 @@ impl Core {
         )
     }
 
-    /// Copies of the members that serve, with their shares.
-    fn frozen(&self) -> Result<Vec<(f32, Frozen)>, Error> {
+    /// Copies of the voices, with their shares.
+    fn frozen(&self) -> Result<Vec<Speaker>, Error> {
         let mut frozen = Vec::new();
-        for (member, weight) in self.members.iter().zip(self.mixture.weights()) {
-            if *weight > 0.0 {
-                frozen.push((*weight as f32, member.engine.frozen()?));
-            }
+        for (voice, share) in self.voices.iter().zip(self.mixture.weights()) {
+            let member = &self.members[voice.member];
+            let engine = match &member.average {
+                Some(average) if voice.averaged => &average.engine,
+                _ => &member.engine,
+            };
+            frozen.push(Speaker {
+                share: *share as f32,
+                width: member.width,
+                model: engine.frozen()?,
+            });
         }
         Ok(frozen)
     }

@@ -67,6 +67,16 @@ impl Parameter {
         Ok(())
     }
 
+    fn follow(&mut self, other: &Self, share: f32) -> Result<(), Error> {
+        let goal = other.var.as_detached_tensor();
+        if share >= 1.0 {
+            return Ok(self.var.set(&goal)?);
+        }
+        let value = self.var.as_detached_tensor();
+        let change = (goal - &value)?.affine(f64::from(share), 0.0)?;
+        Ok(self.var.set(&(value + change)?)?)
+    }
+
     fn step(&mut self, rule: &Rule, time: u64, gradient: &Tensor, scale: f32) -> Result<(), Error> {
         match rule {
             Rule::Momentum(rule) => self.step_momentum(rule, gradient, scale),
@@ -265,6 +275,17 @@ impl Autograd {
             layer.weight.step(rule, time, &pair[0], scale)?;
             layer.bias.step(rule, time, &pair[1], scale)?;
         }
+        Ok(())
+    }
+
+    pub(super) fn follow(&mut self, other: &Self, share: f32) -> Result<(), Error> {
+        for (own, other) in self.layers.iter_mut().zip(&other.layers) {
+            own.weight.follow(&other.weight, share)?;
+            own.bias.follow(&other.bias, share)?;
+        }
+        self.logits = None;
+        self.rows = 0;
+        self.gradients.clear();
         Ok(())
     }
 

@@ -190,6 +190,15 @@ impl Fused {
         self.ready = false;
     }
 
+    pub(super) fn follow(&mut self, other: &Self, share: f32) {
+        for (own, other) in self.layers.iter_mut().zip(&other.layers) {
+            approach(&mut own.dense.weight, &other.dense.weight, share);
+            approach(&mut own.dense.bias, &other.dense.bias, share);
+        }
+        self.rows = 0;
+        self.ready = false;
+    }
+
     pub(super) fn layers(&self) -> Vec<Dense> {
         self.layers
             .iter()
@@ -203,6 +212,16 @@ impl Fused {
             .iter()
             .map(|layer| [layer.weight_gradient.clone(), layer.bias_gradient.clone()]);
         pairs.flatten().collect()
+    }
+}
+
+fn approach(values: &mut [f32], goals: &[f32], share: f32) {
+    if share >= 1.0 {
+        values.copy_from_slice(goals);
+        return;
+    }
+    for (value, goal) in values.iter_mut().zip(goals) {
+        *value += share * (goal - *value);
     }
 }
 

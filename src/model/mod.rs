@@ -289,6 +289,23 @@ impl Engine {
         }
     }
 
+    /// Moves every parameter this share of the way towards those of a model of the same shape, and all the way from 1 on.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn follow(&mut self, other: &Self, share: f32) -> Result<(), Error> {
+        match (&mut self.inner, &other.inner) {
+            (Inner::Fused(own), Inner::Fused(other)) => own.follow(other, share),
+            (Inner::Autograd(own), Inner::Autograd(other)) => own.follow(other, share)?,
+            _ => {
+                return Err(Error::Device(
+                    "two models on different devices cannot follow each other".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// A copy that serves predictions on the CPU and never changes, whatever is learned afterwards.
     ///
     /// # Errors

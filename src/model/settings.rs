@@ -25,6 +25,8 @@ pub struct Settings {
     pub kind: Kind,
     /// Widths of the hidden layers of an MLP, from the input on; a linear model has none and ignores this.
     pub hidden: Vec<usize>,
+    /// Whether each number also comes in pieces between its quantiles; needs `schema.encoding = "robust"`.
+    pub pieces: bool,
 }
 
 impl Default for Settings {
@@ -32,6 +34,7 @@ impl Default for Settings {
         Self {
             kind: Kind::Mlp,
             hidden: vec![64, 64],
+            pieces: false,
         }
     }
 }
@@ -87,7 +90,12 @@ mod tests {
     fn an_mlp_needs_sensible_widths_and_a_linear_model_none() {
         let check = |kind, hidden: &[usize]| {
             let hidden = hidden.to_vec();
-            Settings { kind, hidden }.check()
+            Settings {
+                kind,
+                hidden,
+                pieces: false,
+            }
+            .check()
         };
         assert!(Settings::default().check().is_ok());
         assert!(check(Kind::Linear, &[]).is_ok());

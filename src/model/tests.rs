@@ -13,6 +13,7 @@ fn mlp(hidden: &[usize]) -> Settings {
     Settings {
         kind: Kind::Mlp,
         hidden: hidden.to_vec(),
+        pieces: false,
     }
 }
 
@@ -20,6 +21,7 @@ fn linear() -> Settings {
     Settings {
         kind: Kind::Linear,
         hidden: Vec::new(),
+        pieces: false,
     }
 }
 
@@ -375,5 +377,27 @@ fn a_broken_input_shows_in_the_logits_and_the_norm() {
                 .unwrap()
                 .is_finite()
         );
+    }
+}
+
+#[test]
+fn a_model_that_follows_goes_its_share_of_the_way_on_either_engine() {
+    let settings = mlp(&[6]);
+    let (x, dz) = (noise(8 * 4, 3), noise(8 * 2, 4));
+    for make in [fused, reference] {
+        let (mut ahead, mut behind) = (make(&settings, 4, 2), make(&settings, 4, 2));
+        step(&mut ahead, &x, 8, &dz);
+        let values = |engine: &Engine| -> Vec<f32> {
+            let parameters = engine.parameters().unwrap().into_iter();
+            parameters.flat_map(|parameter| parameter.values).collect()
+        };
+        let (before, goal) = (values(&behind), values(&ahead));
+        behind.follow(&ahead, 0.25).unwrap();
+        for ((now, before), goal) in values(&behind).iter().zip(&before).zip(&goal) {
+            assert!((now - (before + 0.25 * (goal - before))).abs() < 1e-6);
+        }
+        behind.follow(&ahead, 1.0).unwrap();
+        assert_eq!(values(&behind), goal);
+        assert_ne!(before, goal);
     }
 }

@@ -209,6 +209,7 @@ pub async fn learners(State(gate): State<Arc<Gate>>) -> Json<Value> {
                 "name": member.name,
                 "settings": member.settings,
                 "score": member.score,
+                "score_interval": member.score_interval,
                 "share": member.share,
             })
         })

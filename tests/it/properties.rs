@@ -241,6 +241,7 @@ fn learn(
     let model = model::Settings {
         kind,
         hidden: vec![6],
+        pieces: false,
     };
     let mut engine = Engine::new(&model, 4, 5, &DeviceChoice::Cpu).unwrap();
     (0..3).for_each(|_| engine.add_class().unwrap());

@@ -163,3 +163,32 @@ fn a_saved_encoder_goes_on_bit_for_bit() {
     assert!(Encoder::load(&other, Encoding::Standard, 1, &state).is_err());
     assert!(Encoder::load(&schema(), Encoding::Standard, 1, &State::default()).is_err());
 }
+
+#[test]
+fn pieces_fill_one_after_the_other_between_the_quantiles_and_come_after_all_the_rest() {
+    let mut encoder = Encoder::new(&schema(), Encoding::Robust, 1).with_pieces();
+    let plain = Encoder::new(&schema(), Encoding::Robust, 1);
+    assert_eq!(encoder.plain_width(), plain.width());
+    assert_eq!(encoder.width(), plain.width() + 2 * 8);
+    assert_eq!(encoder.names()[..plain.width()], *plain.names());
+    assert_eq!(encoder.names()[plain.width() + 8], "y#piece0");
+    let rows: Vec<[f32; 3]> = (0..=800).map(|i| [i as f32, 0.0, 7.0]).collect();
+    observe(&mut encoder, &rows);
+    let pieces = |x: f32| {
+        let row = encode(&encoder, &[[x, 0.0, MISSING]]);
+        row[plain.width()..].to_vec()
+    };
+    assert_eq!(pieces(-5.0)[..8], [0.0; 8]);
+    assert_eq!(pieces(1e9)[..8], [1.0; 8]);
+    let middle = pieces(450.0);
+    assert_eq!(middle[..4], [1.0; 4]);
+    assert!((middle[4] - 0.5).abs() < 0.05, "{middle:?}");
+    assert_eq!(middle[5..], [0.0; 11], "above, and of what is missing");
+    assert_eq!(
+        Encoder::new(&schema(), Encoding::Standard, 1)
+            .with_pieces()
+            .width(),
+        5,
+        "no quantiles, no pieces"
+    );
+}

@@ -40,6 +40,7 @@ fn learn(rows: &[(Vec<f32>, usize)]) -> Learned {
     let linear = model::Settings {
         kind: Kind::Linear,
         hidden: Vec::new(),
+        pieces: false,
     };
     let mut engine = Engine::new(&linear, 4, 0, &DeviceChoice::Cpu).unwrap();
     let (mut normalizer, mut all_weights, mut predictions) =

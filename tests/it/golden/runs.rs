@@ -60,7 +60,11 @@ fn engine(init: &Value) -> Engine {
         Kind::Mlp
     };
     Engine::load(
-        &model::Settings { kind, hidden },
+        &model::Settings {
+            kind,
+            hidden,
+            pieces: false,
+        },
         5,
         3,
         0,
