@@ -1,24 +1,36 @@
 //! What a learning step costs: candle's autograd, the fused engine, and a loop written by hand for one network.
 //!
-//! All three do the same step in one process: forward, cross-entropy, weights, backward, momentum. On a shared machine
-//! only the ratios within one run mean something; the best of several rounds is taken of each.
+//! All three do the same step in one process: forward, cross-entropy, weights, backward, norm, AdamW or momentum. On a shared
+//! machine only the ratios within one run mean something; the best of several rounds is taken of each, in turns. The loop by
+//! hand has the products of `gemm` and this crate's update, and nothing else in between; `benches/step_torch.py` is the same
+//! step by torch.
 //!
 //! `RAYON_NUM_THREADS=1 cargo bench --bench step` (candle would otherwise use every core)
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use skewd::absgd::{MomentumForm, Normalizer, Settings, UpdateRule, norm_squared, update};
+use skewd::absgd::{
+    AdamRule, MomentumForm, Normalizer, Rule, Settings, UpdateRule, adam, norm_squared, update,
+};
 use skewd::loss::{seed_gradient, softmax_cross_entropy};
 use skewd::model::matmul::{Matrix, multiply};
 use skewd::model::{self, DeviceChoice, Engine, Error, Kind, instruction_set};
 
-const RULE: UpdateRule = UpdateRule {
+const MOMENTUM: Rule = Rule::Momentum(UpdateRule {
     learning_rate: 0.01,
     momentum: 0.9,
     form: MomentumForm::Torch,
     weight_decay: 1e-4,
-};
+});
+
+const ADAM: Rule = Rule::Adam(AdamRule {
+    learning_rate: 1e-3,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 1e-4,
+});
 
 /// Inputs, two hidden widths, classes.
 type Net = [usize; 4];
@@ -69,6 +81,7 @@ trait Step {
 
 struct ByEngine {
     engine: Engine,
+    rule: Rule,
     head: Head,
 }
 
@@ -79,16 +92,19 @@ impl Step for ByEngine {
         self.head.seed(logits, classes, labels);
         let norm = self.engine.backward(x, labels.len(), &self.head.dz)?;
         black_box(norm);
-        self.engine.apply(RULE, 1.0)
+        self.engine.apply(self.rule, 1.0)
     }
 }
 
 /// Three layers spelled out on fixed buffers: what no abstraction at all would cost.
 struct ByHand {
     net: Net,
+    rule: Rule,
+    steps: u64,
     weights: [Vec<f32>; 3],
     biases: [Vec<f32>; 3],
     velocities: [[Vec<f32>; 2]; 3],
+    squares: [[Vec<f32>; 2]; 3],
     gradients: [[Vec<f32>; 2]; 3],
     outputs: [Vec<f32>; 3],
     deltas: [Vec<f32>; 2],
@@ -96,14 +112,17 @@ struct ByHand {
 }
 
 impl ByHand {
-    fn new(net: Net, rows: usize) -> Self {
+    fn new(net: Net, rows: usize, rule: Rule) -> Self {
         let sizes = [0, 1, 2].map(|layer| net[layer] * net[layer + 1]);
         let zeros = |layer: usize| [vec![0.0; sizes[layer]], vec![0.0; net[layer + 1]]];
         Self {
             net,
+            rule,
+            steps: 0,
             weights: [0, 1, 2].map(|layer| noise(sizes[layer], 0.1)),
             biases: [0, 1, 2].map(|layer| vec![0.0; net[layer + 1]]),
             velocities: [0, 1, 2].map(zeros),
+            squares: [0, 1, 2].map(zeros),
             gradients: [0, 1, 2].map(zeros),
             outputs: [0, 1, 2].map(|layer| vec![0.0; rows * net[layer + 1]]),
             deltas: [0, 1].map(|layer| vec![0.0; rows * net[layer + 1]]),
@@ -180,23 +199,20 @@ impl Step for ByHand {
                 .map(|gradient| norm_squared(gradient))
                 .sum::<f64>(),
         );
+        self.steps += 1;
         for index in 0..3 {
-            let [weight_gradient, bias_gradient] = &self.gradients[index];
-            let [weight_velocity, bias_velocity] = &mut self.velocities[index];
-            update(
-                &RULE,
-                &mut self.weights[index],
-                weight_velocity,
-                weight_gradient,
-                1.0,
-            );
-            update(
-                &RULE,
-                &mut self.biases[index],
-                bias_velocity,
-                bias_gradient,
-                1.0,
-            );
+            let parameters = [&mut self.weights[index], &mut self.biases[index]];
+            for (part, values) in parameters.into_iter().enumerate() {
+                let velocity = &mut self.velocities[index][part];
+                let square = &mut self.squares[index][part];
+                let gradient = &self.gradients[index][part];
+                match &self.rule {
+                    Rule::Momentum(rule) => update(rule, values, velocity, gradient, 1.0),
+                    Rule::Adam(rule) => {
+                        adam(rule, self.steps, values, velocity, square, gradient, 1.0);
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -212,28 +228,30 @@ fn noise(len: usize, scale: f32) -> Vec<f32> {
     (0..len).map(|_| next()).collect()
 }
 
-fn by_engine(mut engine: Engine, classes: usize) -> Result<Box<dyn Step>, Error> {
+fn by_engine(mut engine: Engine, classes: usize, rule: Rule) -> Result<Box<dyn Step>, Error> {
     (0..classes).try_for_each(|_| engine.add_class())?;
     Ok(Box::new(ByEngine {
         engine,
+        rule,
         head: Head::default(),
     }))
 }
 
 /// Seconds a step of each contestant, the best of the rounds, taken in turns.
-fn race(net: Net, rows: usize) -> Result<[f64; 3], Error> {
+fn race(net: Net, rows: usize, rule: Rule) -> Result<[f64; 3], Error> {
     let settings = model::Settings {
         kind: Kind::Mlp,
         hidden: net[1..3].to_vec(),
         pieces: false,
     };
     let mut contestants = [
-        by_engine(Engine::reference(&settings, net[0], 1)?, net[3])?,
+        by_engine(Engine::reference(&settings, net[0], 1)?, net[3], rule)?,
         by_engine(
             Engine::new(&settings, net[0], 1, &DeviceChoice::Cpu)?,
             net[3],
+            rule,
         )?,
-        Box::new(ByHand::new(net, rows)),
+        Box::new(ByHand::new(net, rows, rule)),
     ];
     let x = noise(rows * net[0], 1.0);
     let labels: Vec<u32> = (0..rows).map(|row| (row % net[3]) as u32).collect();
@@ -252,18 +270,26 @@ fn race(net: Net, rows: usize) -> Result<[f64; 3], Error> {
 fn main() -> Result<(), Error> {
     println!("instruction set: {}", instruction_set());
     println!(
-        "network            batch  autograd us  fused us  hand us  fused/autograd speed  fused/hand speed"
+        "network            batch  rule      autograd us  fused us  hand us  fused/autograd speed  fused/hand speed"
     );
-    for (net, rows) in [
-        ([30, 128, 64, 2], 1),
-        ([30, 128, 64, 2], 16),
-        ([30, 128, 64, 2], 128),
-        ([54, 256, 128, 7], 128),
+    for (net, rows, rule) in [
+        ([57, 64, 64, 7], 1, ADAM),
+        ([57, 64, 64, 7], 4, ADAM),
+        ([57, 64, 64, 7], 16, ADAM),
+        ([30, 128, 64, 2], 1, ADAM),
+        ([30, 128, 64, 2], 4, ADAM),
+        ([30, 128, 64, 2], 16, ADAM),
+        ([30, 128, 64, 2], 128, MOMENTUM),
+        ([54, 256, 128, 7], 128, MOMENTUM),
     ] {
-        let [autograd, fused, hand] = race(net, rows)?;
+        let [autograd, fused, hand] = race(net, rows, rule)?;
         let name = net.map(|width| width.to_string()).join("-");
+        let rule = match rule {
+            Rule::Momentum(_) => "momentum",
+            Rule::Adam(_) => "adam",
+        };
         println!(
-            "{name:<17} {rows:>6} {:>12.1} {:>9.1} {:>8.1} {:>21.2} {:>17.2}",
+            "{name:<17} {rows:>6}  {rule:<8} {:>12.2} {:>9.2} {:>8.2} {:>21.2} {:>17.2}",
             autograd * 1e6,
             fused * 1e6,
             hand * 1e6,

@@ -7,6 +7,7 @@
 //! | [`example`] | the nouns: records, positions, examples | nouns |
 //! | [`state`] | the learning state as named arrays, and its digest | nouns |
 //! | [`random`] | random numbers that are a function of seed and place, and the reservoir | nouns |
+//! | [`wide`] | loops over wide vectors, the same to the bit on every processor | nouns |
 //! | [`crash`] | places where the crash test may end the process | nouns |
 //! | [`absgd`] | losses -> weights (log domain), momentum, weight statistics | pure |
 //! | [`loss`] | per-example losses and their gradients, never reduced | pure |
@@ -36,6 +37,7 @@ pub mod crash;
 pub mod example;
 pub mod random;
 pub mod state;
+pub mod wide;
 
 pub mod absgd;
 pub mod loss;

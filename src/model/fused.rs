@@ -1,9 +1,15 @@
 //! The step on owned buffers: one pass for bias and product, one for the ReLU, no tape, every buffer reused.
+//!
+//! Few rows go through loops of our own ([`super::few`]), more through a general product ([`super::matmul`]).
+
+use pulp::{Simd, WithSimd};
 
 use super::Error;
+use super::few::{Below, Forward, Outer, few, norm_of_few};
 use super::matmul::{Matrix, multiply};
 use super::plan::{Dense, Plan};
 use crate::absgd::{Rule, adam, norm_squared, update};
+use crate::wide::wide;
 
 /// A model on the CPU.
 #[derive(Debug)]
@@ -33,6 +39,78 @@ impl Layer {
             bias_gradient: vec![0.0; dense.bias.len()],
             dense,
         }
+    }
+
+    /// Outputs of `rows` rows.
+    fn forward(&self, x: &[f32], rows: usize, relu: bool, out: &mut Vec<f32>) {
+        let (inputs, outputs) = (self.dense.inputs, self.dense.outputs());
+        if few(rows, inputs) {
+            out.resize(rows * outputs, 0.0);
+            let (weight, bias) = (&self.dense.weight, &self.dense.bias);
+            let product = Forward {
+                x,
+                inputs,
+                weight,
+                bias,
+                relu,
+                out,
+            };
+            return product.run();
+        }
+        out.clear();
+        for _ in 0..rows {
+            out.extend_from_slice(&self.dense.bias);
+        }
+        let x = Matrix::new(x, rows, inputs);
+        multiply(x, self.weight().transposed(), true, out);
+        if relu {
+            wide(Relu(out));
+        }
+    }
+
+    /// Gradients from those of the outputs; their squared norm.
+    fn learn(&mut self, delta: &[f32], x: &[f32], rows: usize) -> f64 {
+        let (inputs, outputs) = (self.dense.inputs, self.dense.outputs());
+        let gradient = &mut self.weight_gradient;
+        column_sums(delta, &mut self.bias_gradient);
+        if few(rows, inputs) {
+            let product = Outer {
+                delta,
+                outputs,
+                x,
+                inputs,
+                out: gradient,
+            };
+            product.run();
+            if let Some(norm) = norm_of_few(delta, outputs, x, inputs) {
+                return norm;
+            }
+        } else {
+            let delta = Matrix::new(delta, rows, outputs).transposed();
+            multiply(delta, Matrix::new(x, rows, inputs), false, gradient);
+        }
+        norm_squared(gradient) + norm_squared(&self.bias_gradient)
+    }
+
+    /// Gradients of the inputs, which a ReLU gave, before that ReLU.
+    fn below(&self, delta: &[f32], gate: &[f32], rows: usize, out: &mut Vec<f32>) {
+        let (inputs, outputs) = (self.dense.inputs, self.dense.outputs());
+        out.resize(rows * inputs, 0.0);
+        if few(rows, inputs) {
+            let weight = &self.dense.weight;
+            let product = Below {
+                delta,
+                outputs,
+                weight,
+                inputs,
+                gate,
+                out,
+            };
+            return product.run();
+        }
+        let delta = Matrix::new(delta, rows, outputs);
+        multiply(delta, self.weight(), false, out);
+        wide(ReluGradient(gate, out));
     }
 
     /// Step number `time` of the rule.
@@ -120,16 +198,7 @@ impl Fused {
         for (index, layer) in self.layers.iter().enumerate() {
             let (before, from) = self.activations.split_at_mut(index);
             let input = before.last().map_or(x, Vec::as_slice);
-            let output = &mut from[0];
-            output.clear();
-            for _ in 0..rows {
-                output.extend_from_slice(&layer.dense.bias);
-            }
-            let input = Matrix::new(input, rows, layer.dense.inputs);
-            multiply(input, layer.weight().transposed(), true, output);
-            if index < last {
-                relu(output);
-            }
+            layer.forward(input, rows, index < last, &mut from[0]);
         }
         self.rows = rows;
         &self.activations[last]
@@ -140,7 +209,6 @@ impl Fused {
         let mut norm = 0.0;
         for index in (0..=last).rev() {
             let layer = &mut self.layers[index];
-            let (inputs, outputs) = (layer.dense.inputs, layer.dense.outputs());
             let (below, from) = self.deltas.split_at_mut(index);
             let delta = if index == last {
                 dz
@@ -152,20 +220,9 @@ impl Fused {
             } else {
                 &self.activations[index - 1]
             };
-            let delta_matrix = Matrix::new(delta, rows, outputs);
-            let input_matrix = Matrix::new(input, rows, inputs);
-            multiply(
-                delta_matrix.transposed(),
-                input_matrix,
-                false,
-                &mut layer.weight_gradient,
-            );
-            column_sums(delta, &mut layer.bias_gradient);
-            norm += norm_squared(&layer.weight_gradient) + norm_squared(&layer.bias_gradient);
+            norm += layer.learn(delta, input, rows);
             if let Some(delta_below) = below.last_mut() {
-                delta_below.resize(rows * inputs, 0.0);
-                multiply(delta_matrix, layer.weight(), false, delta_below);
-                relu_gradient(input, delta_below);
+                layer.below(delta, input, rows, delta_below);
             }
         }
         self.ready = true;
@@ -227,16 +284,30 @@ fn approach(values: &mut [f32], goals: &[f32], share: f32) {
 
 /// `max(0, v)` that keeps NaN, so that a broken value still reaches the losses. A select, not a branch around a store:
 /// only the former becomes vector code.
-fn relu(values: &mut [f32]) {
-    for value in values {
-        *value = if *value < 0.0 { 0.0 } else { *value };
+struct Relu<'a>(&'a mut [f32]);
+
+impl WithSimd for Relu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for value in self.0 {
+            *value = if *value < 0.0 { 0.0 } else { *value };
+        }
     }
 }
 
-/// Passes the gradient where the ReLU passed its input; its slope at 0 is 0.
-fn relu_gradient(outputs: &[f32], delta: &mut [f32]) {
-    for (delta, &output) in delta.iter_mut().zip(outputs) {
-        *delta = if output > 0.0 { *delta } else { 0.0 };
+/// Passes the gradient (the second) where the ReLU passed its input (the first are its outputs); its slope at 0 is 0.
+struct ReluGradient<'a>(&'a [f32], &'a mut [f32]);
+
+impl WithSimd for ReluGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (delta, &output) in self.1.iter_mut().zip(self.0) {
+            *delta = if output > 0.0 { *delta } else { 0.0 };
+        }
     }
 }
 
@@ -296,12 +367,12 @@ mod tests {
     #[test]
     fn relu_is_a_maximum_that_keeps_nan() {
         let mut values = [-1.0, 0.0, 2.0, f32::NAN, f32::NEG_INFINITY];
-        relu(&mut values);
+        wide(Relu(&mut values));
         assert_eq!(values[..3], [0.0, 0.0, 2.0]);
         assert!(values[3].is_nan());
         assert_eq!(values[4], 0.0);
         let mut delta = [1.0, 1.0, 1.0];
-        relu_gradient(&[0.0, 3.0, -0.0], &mut delta);
+        wide(ReluGradient(&[0.0, 3.0, -0.0], &mut delta));
         assert_eq!(delta, [0.0, 1.0, 0.0]);
     }
 }

@@ -16,6 +16,7 @@
 
 mod autograd;
 mod device;
+mod few;
 mod frozen;
 mod fused;
 mod init;

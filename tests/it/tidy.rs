@@ -32,7 +32,7 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
 /// Layer of a room; a room may use rooms of lower layers, and pure rooms and edges never each other.
 fn layer(room: &str) -> u8 {
     match room {
-        "crash" | "example" | "random" | "state" => 0,
+        "crash" | "example" | "random" | "state" | "wide" => 0,
         "absgd" | "loss" | "model" | "codec" | "evaluate" => 1,
         "learner" => 2,
         "stream" | "checkpoint" | "serve" | "telemetry" => 3,
