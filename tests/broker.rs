@@ -70,6 +70,7 @@ fn cases() -> Vec<Case> {
         holes::aborted_transactions_are_not_read,
         holes::a_partition_that_is_added_is_read_from_its_beginning,
         holes::a_topic_made_anew_halts,
+        holes::a_topic_made_anew_between_two_looks_halts_before_its_first_record,
         program::killed_in_the_middle_a_topic_gives_the_digest_of_a_replay,
         program::a_broker_that_dies_costs_nothing,
         program::killed_in_turn_with_its_broker_it_loses_nothing_and_learns_nothing_twice,

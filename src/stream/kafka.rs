@@ -12,6 +12,7 @@ mod fetch;
 mod handover;
 mod ledger;
 mod opening;
+mod proof;
 mod properties;
 mod reader;
 mod rules;

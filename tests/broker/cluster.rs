@@ -270,6 +270,16 @@ impl Broker {
         self.await_topic(topic, None);
     }
 
+    /// Deletes a topic and makes it again at once.
+    pub fn make_anew(&self, topic: &str, partitions: i32) {
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        wait(admin.delete_topics(&[topic], &options)).unwrap();
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = wait(admin.create_topics([&new], &options)).unwrap();
+        made[0].as_ref().unwrap();
+        self.await_topic(topic, Some(partitions as usize));
+    }
+
     /// Adds partitions to a topic.
     pub fn grow(&self, topic: &str, partitions: usize) {
         let more = NewPartitions::new(topic, partitions);

@@ -156,3 +156,31 @@ pub fn a_topic_made_anew_halts(broker: &Broker) {
         "{error}"
     );
 }
+
+/// The client may well learn of the new topic without ever hearing that the old one was gone; and the next regular look
+/// at the topic is an hour away.
+pub fn a_topic_made_anew_between_two_looks_halts_before_its_first_record(broker: &Broker) {
+    for round in 0..4 {
+        let topic = format!("instant-{round}");
+        broker.create(&topic, 2, &[]);
+        fill(broker, &topic, 2, 20);
+        let mut settings = settings(broker, &topic);
+        settings.refresh_seconds = 3600;
+        let mut source = open(&settings, &Positions::default());
+        read(&mut source, 40);
+        let identity = source.identity().expect("brokers answered");
+        broker.make_anew(&topic, 2);
+        fill(broker, &topic, 2, 40);
+        let (records, error) = read_until_error(&mut source);
+        assert!(
+            records.is_empty(),
+            "{} records of another topic",
+            records.len()
+        );
+        assert!(
+            matches!(&error, Error::Halt(Halt::IdentityChanged { expected, .. }) if *expected == identity),
+            "{error}"
+        );
+        assert_eq!(source.status().state, "halted");
+    }
+}

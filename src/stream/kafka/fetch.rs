@@ -136,8 +136,7 @@ pub(crate) struct Batch {
     records: Vec<Record>,
     bytes: usize,
     reached: Vec<(i32, i64)>,
-    /// Brokers were heard, be it only to say that there is no more.
-    pub heard: bool,
+    heard: bool,
     counts: Counts,
 }
 
@@ -159,15 +158,34 @@ impl Batch {
         true
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.reached.is_empty() && self.counts == Counts::default()
+    }
+
+    /// What its records cost in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True when brokers were heard, be it only to say that there is no more.
+    pub(super) fn heard(&self) -> bool {
+        self.heard || !self.records.is_empty()
+    }
+
+    /// Partitions and offsets of the records from the last to the first: the last word on a partition is its first record.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
+        let place = |record: &Record| (record.partition, record.offset);
+        self.records.iter().rev().map(place)
+    }
+
     /// The records, for who has no hand-over.
     #[cfg(test)]
     pub(crate) fn into_records(self) -> Vec<Record> {
         self.records
     }
 
-    /// Hands everything over; true when brokers were heard.
-    pub(super) fn hand_over(self, handover: &Handover) -> bool {
-        let heard = self.heard || !self.records.is_empty();
+    /// Hands everything over.
+    pub(super) fn hand_over(self, handover: &Handover) {
         // Who sees the records sees what was counted on the way to them.
         if self.counts != Counts::default() {
             handover.count(&self.counts);
@@ -178,7 +196,6 @@ impl Batch {
         for (partition, next) in self.reached {
             handover.put(Item::Reach { partition, next });
         }
-        heard
     }
 }
 

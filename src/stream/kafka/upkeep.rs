@@ -10,9 +10,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Settings;
 use super::client::{Complaint, Consumer, Context, explain};
-use super::fetch::Lane;
+use super::fetch::{Batch, Lane};
 use super::handover::{Counts, Handover, Item};
-use super::opening::{Begin, Identity, Trouble, begin, check_identity, describe, identify};
+use super::opening::{Begin, Identity, Trouble, begin, check_identity, describe, identify, untold};
+use super::proof::{Held, Proof};
 use crate::example::Positions;
 use crate::stream::{Halt, SourceStatus};
 
@@ -84,8 +85,12 @@ impl Health {
 /// Everything that reading holds while it runs. Fields are dropped in order: queues before the consumer.
 pub(super) struct Reading {
     pub lanes: Vec<Lane>,
+    /// What was fetched, until it is certain that it is of this topic.
+    pub held: Held,
     pub consumer: Arc<Consumer>,
     pub identity: Identity,
+    /// The broker that is asked for the topic's ID.
+    pub broker: i32,
     pub health: Health,
     /// The newest positions that were committed for lag tools.
     pub committed: Option<Positions>,
@@ -126,15 +131,14 @@ impl Reading {
                 return Ok(troubled(&mut self.health, reason));
             }
         };
+        self.broker = topic.broker;
         let found = identify(&self.consumer, settings, &topic);
         check_identity(&found, Some(&self.identity.to_string()))?;
-        if self.is_doubted() && self.identity.id.is_some() && found.id.is_none() {
-            let reason = format!(
-                "topic {:?} was gone for a moment, and no broker tells its ID: waiting for it, to be sure that it is the same",
-                settings.topic
-            );
-            return Ok(troubled(&mut self.health, reason));
+        let is_open = self.is_doubted() || !self.held.is_empty();
+        if is_open && self.identity.id.is_some() && found.id.is_none() {
+            return Ok(troubled(&mut self.health, untold(settings)));
         }
+        self.held.release_all(handover);
         for lane in &mut self.lanes {
             lane.doubted = false;
         }
@@ -168,6 +172,37 @@ impl Reading {
     /// True while what partitions hold may be another topic's; the topic is then looked at before it is read.
     pub(super) fn is_doubted(&self) -> bool {
         self.lanes.iter().any(|lane| lane.doubted)
+    }
+
+    /// Holds what was fetched until it is certain which topic it is of; where no broker tells, that is never.
+    pub(super) fn hold(&mut self, batch: Batch, settings: &Settings, handover: &Handover) {
+        if self.identity.id.is_none() {
+            batch.hand_over(handover);
+            return;
+        }
+        self.held.hold(batch);
+        self.held.ask(self.broker, &settings.topic);
+    }
+
+    /// Hears whether what is held is of this topic; waits for the answer as long as `wait`.
+    pub(super) fn hear_proof(&mut self, handover: &Handover, wait: Duration) -> Result<(), Halt> {
+        let Some(known) = &self.identity.id else {
+            return Ok(());
+        };
+        match self.held.hear(known, handover, wait) {
+            None | Some(Proof::Same) => Ok(()),
+            Some(Proof::Unanswered) => {
+                self.health.hasten();
+                Ok(())
+            }
+            Some(Proof::Another(id)) => {
+                let found = Identity {
+                    id: Some(id),
+                    ..self.identity.clone()
+                };
+                check_identity(&found, Some(&self.identity.to_string()))
+            }
+        }
     }
 
     /// Reads a partition that was added while running, from its first record.
@@ -224,8 +259,15 @@ impl Reading {
         Ok(())
     }
 
+    /// Where reading goes on with another client: what was not handed over is read again.
+    pub(super) fn handed_over(&self) -> Positions {
+        let mut positions = self.positions();
+        self.held.rewind(&mut positions);
+        positions
+    }
+
     /// Where reading stands, per partition.
-    pub(super) fn positions(&self) -> Positions {
+    fn positions(&self) -> Positions {
         Positions(
             self.lanes
                 .iter()
