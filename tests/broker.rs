@@ -62,6 +62,7 @@ fn cases() -> Vec<Case> {
         outgoing::dead_letters_arrive_unchanged_with_their_reason,
         outgoing::a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so,
         outgoing::dead_letters_without_a_topic_stay_pending_and_go_out_once_it_is_there,
+        outgoing::dead_letters_wait_on_disk_while_brokers_are_away_and_go_out_in_order,
         outgoing::produced_records_arrive_with_java_s_partitions,
         outgoing::producing_names_what_is_wrong,
         holes::records_deleted_before_the_position_halt_with_the_exact_range,

@@ -39,6 +39,7 @@ const TRAINER_STACK_BYTES: usize = 64 << 20;
 /// Names in the data folder.
 pub(super) const LOG: &str = "examples.redb";
 pub(super) const DEAD_LETTERS: &str = "dead_letters.jsonl";
+pub(super) const SPOOL: &str = "dead_letters.spool";
 /// Settings that a saved state is made of: they cannot change under it.
 const FIXED: [&str; 6] = [
     "model.kind",

@@ -186,15 +186,22 @@ impl Daemon {
 
     /// Waits until the model has learned `examples`.
     pub fn wait_for_examples(&self, examples: u64) {
+        self.wait_for(&format!("{examples} examples to be learned"), |model| {
+            model["examples"].as_u64() >= Some(examples)
+        });
+    }
+
+    /// Waits until `/v1/model` answers something that is `as_wanted`.
+    pub fn wait_for(&self, what: &str, as_wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (status, model) = self.get("/v1/model");
-            if status == 200 && model["examples"].as_u64() >= Some(examples) {
+            if status == 200 && as_wanted(&model) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "{examples} examples were not learned in time: {status} {model}"
+                "waited in vain for {what}: {status} {model}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
