@@ -14,6 +14,8 @@
 
 #[path = "broker/cluster.rs"]
 mod cluster;
+#[path = "broker/harm.rs"]
+mod harm;
 #[path = "broker/holes.rs"]
 mod holes;
 mod kafka_suite;
@@ -72,6 +74,8 @@ fn cases() -> Vec<Case> {
         holes::a_partition_that_is_added_is_read_from_its_beginning,
         holes::a_topic_made_anew_halts,
         holes::a_topic_made_anew_between_two_looks_halts_before_its_first_record,
+        holes::a_batch_whose_bytes_were_flipped_halts_and_nothing_of_it_is_learned,
+        holes::a_broker_that_hangs_is_said_and_costs_nothing,
         program::killed_in_the_middle_a_topic_gives_the_digest_of_a_replay,
         program::a_broker_that_dies_costs_nothing,
         program::killed_in_turn_with_its_broker_it_loses_nothing_and_learns_nothing_twice,

@@ -111,6 +111,8 @@ impl Daemon {
             arrivals: Vec::new(),
             waiting: Waiting::default(),
             waiting_since: None,
+            lock,
+            lock_seen: Instant::now(),
             config: config.clone(),
         };
         // What was learned before is served from the first request on.
@@ -128,7 +130,7 @@ impl Daemon {
         let app = app(&config, &shared, access, log, commands, metrics.clone());
         let http = Servers::start(&runtime, &config, app, (public, admin), &secrets, metrics)?;
         Ok(Self {
-            trainer: Some(start_trainer(trainer, lock)?),
+            trainer: Some(start_trainer(trainer)?),
             shared,
             address,
             admin_address,
@@ -140,7 +142,6 @@ impl Daemon {
 
 fn start_trainer(
     mut trainer: Trainer,
-    lock: DirLock,
 ) -> Result<std::thread::JoinHandle<Result<(), Failure>>, Failure> {
     std::thread::Builder::new()
         .name("skewd-learner".to_owned())
@@ -148,10 +149,9 @@ fn start_trainer(
         .spawn(move || {
             let alive = Alive(Arc::clone(&trainer.shared));
             let end = trainer.run();
+            // The lock goes last: what this thread writes, nobody else may write.
             drop(trainer);
             drop(alive);
-            // Held to the end: what this thread writes, nobody else may write.
-            drop(lock);
             end
         })
         .map_err(Failure::internal)

@@ -57,7 +57,7 @@ impl Broker {
         broker
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -371,9 +371,10 @@ impl Fragile for Broker {
         }
         // A shell stands guard: when this program ends in any way, its input ends, and the broker is killed.
         let script = format!(
-            "{command} kafka.Kafka '{}' >> '{}' 2>&1 < /dev/null & broker=$!; cat > /dev/null; kill -9 $broker; wait $broker",
+            "{command} kafka.Kafka '{}' >> '{}' 2>&1 < /dev/null & broker=$!; echo $broker > '{}'; cat > /dev/null; kill -9 $broker; wait $broker",
             self.path("server.properties").display(),
-            self.path("broker.out").display()
+            self.path("broker.out").display(),
+            self.path("broker.pid").display()
         );
         let mut guard = Command::new("sh")
             .args(["-c", &script])

@@ -20,6 +20,9 @@ use crate::stream::{Halt, SourceStatus};
 /// How soon a troubled source is looked at again.
 const SOON: Duration = Duration::from_secs(1);
 
+/// Records with a wrong checksum are fetched so often: what the network has damaged comes whole the next time.
+const FETCHES: u32 = 3;
+
 /// What is wrong at the moment, and when the topic is looked at next.
 pub(super) struct Health {
     trouble: Option<String>,
@@ -240,6 +243,9 @@ impl Reading {
         }
         let held = self.positions();
         for lane in self.lanes.iter_mut().filter(|lane| lane.lost) {
+            if lane.damaged >= FETCHES {
+                return Err(damaged(settings, lane));
+            }
             let outcome =
                 begin(&self.consumer, settings, &held, lane.partition).and_then(|begin| {
                     let queue = reassign(&self.consumer, settings, &begin)?;
@@ -320,6 +326,15 @@ impl Reading {
             ));
         }
     }
+}
+
+fn damaged(settings: &Settings, lane: &Lane) -> Halt {
+    Halt::Refused(format!(
+        "topic {:?}, partition {}: the records at offset {} came with a wrong checksum {FETCHES} times: the broker's log is damaged; \
+         restore it from another replica, or delete the records up to the next good one (kafka-delete-records) and set \
+         kafka.on_gap = \"continue\" to go on after them",
+        settings.topic, lane.partition, lane.next
+    ))
 }
 
 /// Tells the caller where a partition begins, and says aloud what was lost.
