@@ -379,8 +379,12 @@ fn reassign(
     let retry = |error| Trouble::Retry(explain(&error));
     let list = one(&settings.topic, begin.partition, begin.next)?;
     consumer.incremental_unassign(&list).map_err(retry)?;
+    // Paused until its queue is split: what comes before that does not say which partition it is of.
+    consumer.pause(&list).map_err(retry)?;
     consumer.incremental_assign(&list).map_err(retry)?;
-    split(consumer, settings, begin.partition)
+    let queue = split(consumer, settings, begin.partition);
+    consumer.resume(&list).map_err(retry)?;
+    queue
 }
 
 fn one(topic: &str, partition: i32, next: i64) -> Result<TopicPartitionList, Trouble> {
