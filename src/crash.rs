@@ -2,7 +2,7 @@
 //! would rarely meet.
 //!
 //! A process that was started with `SKEWD_TEST_CRASH=name:n` ends without any goodbye the n-th time it passes the place of
-//! that name. Without the variable a place costs one load.
+//! that name; with `name:n:panic` the thread that passes it panics instead. Without the variable a place costs one load.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +37,7 @@ pub fn is_broken(name: &str) -> bool {
 struct Asked {
     name: String,
     left: AtomicU64,
+    panics: bool,
 }
 
 fn asked() -> Option<&'static Asked> {
@@ -45,20 +46,26 @@ fn asked() -> Option<&'static Asked> {
         .get_or_init(|| {
             let text = std::env::var(VARIABLE).ok()?;
             let (name, times) = text.split_once(':')?;
+            let (times, panics) = match times.strip_suffix(":panic") {
+                Some(times) => (times, true),
+                None => (times, false),
+            };
             Some(Asked {
                 name: name.to_owned(),
                 left: AtomicU64::new(times.parse().ok()?),
+                panics,
             })
         })
         .as_ref()
 }
 
-/// A place where the process may end.
+/// A place where the process, or its thread, may end.
 pub fn point(name: &str) {
     if let Some(asked) = asked()
         && asked.name == name
         && asked.left.fetch_sub(1, Ordering::Relaxed) == 1
     {
+        assert!(!asked.panics, "a test asked for this panic, at {name}");
         std::process::abort();
     }
 }

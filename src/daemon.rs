@@ -17,9 +17,11 @@ mod secrets;
 #[cfg(test)]
 mod simulation;
 
+use crate::checkpoint::DirLock;
 use crate::cli::Failure;
 use crate::codec::{Intake, Reason, Reject};
 use crate::config::Config;
+use crate::crash;
 use crate::example::{Arrival, Outcome, Record};
 use crate::learner::waiting::Waiting;
 use crate::learner::{Event, Learner, StepReport};
@@ -36,6 +38,8 @@ use saver::Saver;
 const POLL_RECORDS: usize = 1024;
 /// Longest wait for records, so that a stop or a command is noticed soon.
 const POLL_WAIT: Duration = Duration::from_millis(20);
+/// How often the lock of the data folder is looked at.
+const LOOK_AT_LOCK: Duration = Duration::from_secs(1);
 /// Pause before a source that failed is asked again.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -56,6 +60,9 @@ struct Trainer {
     arrivals: Vec<Arrival>,
     waiting: Waiting,
     waiting_since: Option<Instant>,
+    /// Nobody else writes to the data folder while this is held, which is to the end.
+    lock: DirLock,
+    lock_seen: Instant,
 }
 
 impl Trainer {
@@ -171,6 +178,7 @@ impl Trainer {
     }
 
     fn stepped(&mut self, report: &StepReport, took: Duration) -> Result<(), Failure> {
+        crash::point("learner.after_step");
         self.waiting_since = None;
         self.meters.stepped(report, took);
         if let Some((batch, last)) = self.learner.last() {
@@ -206,6 +214,7 @@ impl Trainer {
     /// Publishes what is new, and writes a checkpoint when one is due.
     fn tell(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
+        self.watch_lock(now)?;
         self.publish(now);
         if self.recording.journal.is_dead() {
             return Err(Failure::internal("the journal's thread died"));
@@ -223,6 +232,22 @@ impl Trainer {
             self.save(now);
         }
         Ok(())
+    }
+
+    /// Ends the daemon before it writes to a folder that is not its own any more.
+    fn watch_lock(&mut self, now: Instant) -> Result<(), Failure> {
+        if now.duration_since(self.lock_seen) < LOOK_AT_LOCK {
+            return Ok(());
+        }
+        self.lock_seen = now;
+        if self.lock.is_in_place() {
+            return Ok(());
+        }
+        Err(Failure::io(format!(
+            "{}: the lock was removed, moved or replaced while the daemon ran, so another process may write to data_dir: put \
+             the folder back, see that no other skewd runs on it, and start again",
+            self.lock.path().display()
+        )))
     }
 
     fn publish(&mut self, now: Instant) {

@@ -14,6 +14,8 @@
 
 #[path = "broker/cluster.rs"]
 mod cluster;
+#[path = "broker/harm.rs"]
+mod harm;
 #[path = "broker/holes.rs"]
 mod holes;
 mod kafka_suite;
@@ -62,6 +64,7 @@ fn cases() -> Vec<Case> {
         outgoing::dead_letters_arrive_unchanged_with_their_reason,
         outgoing::a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so,
         outgoing::dead_letters_without_a_topic_stay_pending_and_go_out_once_it_is_there,
+        outgoing::dead_letters_wait_on_disk_while_brokers_are_away_and_go_out_in_order,
         outgoing::produced_records_arrive_with_java_s_partitions,
         outgoing::producing_names_what_is_wrong,
         holes::records_deleted_before_the_position_halt_with_the_exact_range,
@@ -70,6 +73,9 @@ fn cases() -> Vec<Case> {
         holes::aborted_transactions_are_not_read,
         holes::a_partition_that_is_added_is_read_from_its_beginning,
         holes::a_topic_made_anew_halts,
+        holes::a_topic_made_anew_between_two_looks_halts_before_its_first_record,
+        holes::a_batch_whose_bytes_were_flipped_halts_and_nothing_of_it_is_learned,
+        holes::a_broker_that_hangs_is_said_and_costs_nothing,
         program::killed_in_the_middle_a_topic_gives_the_digest_of_a_replay,
         program::a_broker_that_dies_costs_nothing,
         program::killed_in_turn_with_its_broker_it_loses_nothing_and_learns_nothing_twice,

@@ -67,6 +67,8 @@ suite! {
     outgoing::dead_letters_arrive_unchanged_with_their_reason,
     outgoing::a_dead_letter_larger_than_its_topic_takes_is_cut_and_says_so,
     outgoing::dead_letters_that_cannot_be_written_are_bounded,
+    outgoing::dead_letters_wait_on_disk_while_brokers_are_away_and_go_out_in_order,
+    outgoing::more_dead_letters_than_memory_and_disk_take_are_refused_and_none_is_lost,
     outgoing::produced_records_arrive_with_java_s_partitions,
     outgoing::producing_names_what_is_wrong,
 }

@@ -11,7 +11,8 @@ const FILE: &str = "lock";
 #[derive(Debug)]
 pub struct DirLock {
     /// The lock belongs to the open file.
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 /// Why a folder could not be locked.
@@ -35,6 +36,18 @@ pub enum LockError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+#[cfg(unix)]
+fn is_same(held: &std::fs::Metadata, found: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (held.dev(), held.ino()) == (found.dev(), found.ino())
+}
+
+/// Elsewhere a file that is open cannot be removed or replaced.
+#[cfg(not(unix))]
+fn is_same(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
+    true
 }
 
 fn shown(pid: &Option<u32>) -> String {
@@ -76,6 +89,44 @@ impl DirLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(fail)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// False once the locked file is no longer the one of that name: the folder was removed, moved or replaced, and another
+    /// process can lock what is there now. A system that does not answer takes nothing away.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(held), Ok(found)) => is_same(&held, &found),
+            (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
+            (Err(_), _) => true,
+        }
+    }
+
+    /// The locked file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_removed_replaced_or_moved_away_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("data");
+        std::fs::create_dir(&folder).unwrap();
+        let lock = DirLock::acquire(&folder).unwrap();
+        assert!(lock.is_in_place());
+        std::fs::remove_file(lock.path()).unwrap();
+        assert!(!lock.is_in_place());
+        let other = DirLock::acquire(&folder).unwrap();
+        assert!(other.is_in_place());
+        assert!(!lock.is_in_place());
+        std::fs::rename(&folder, dir.path().join("elsewhere")).unwrap();
+        assert!(!other.is_in_place());
     }
 }

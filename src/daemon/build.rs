@@ -39,6 +39,7 @@ const TRAINER_STACK_BYTES: usize = 64 << 20;
 /// Names in the data folder.
 pub(super) const LOG: &str = "examples.redb";
 pub(super) const DEAD_LETTERS: &str = "dead_letters.jsonl";
+pub(super) const SPOOL: &str = "dead_letters.spool";
 /// Settings that a saved state is made of: they cannot change under it.
 const FIXED: [&str; 6] = [
     "model.kind",
@@ -110,6 +111,8 @@ impl Daemon {
             arrivals: Vec::new(),
             waiting: Waiting::default(),
             waiting_since: None,
+            lock,
+            lock_seen: Instant::now(),
             config: config.clone(),
         };
         // What was learned before is served from the first request on.
@@ -127,7 +130,7 @@ impl Daemon {
         let app = app(&config, &shared, access, log, commands, metrics.clone());
         let http = Servers::start(&runtime, &config, app, (public, admin), &secrets, metrics)?;
         Ok(Self {
-            trainer: Some(start_trainer(trainer, lock)?),
+            trainer: Some(start_trainer(trainer)?),
             shared,
             address,
             admin_address,
@@ -139,7 +142,6 @@ impl Daemon {
 
 fn start_trainer(
     mut trainer: Trainer,
-    lock: DirLock,
 ) -> Result<std::thread::JoinHandle<Result<(), Failure>>, Failure> {
     std::thread::Builder::new()
         .name("skewd-learner".to_owned())
@@ -147,10 +149,9 @@ fn start_trainer(
         .spawn(move || {
             let alive = Alive(Arc::clone(&trainer.shared));
             let end = trainer.run();
+            // The lock goes last: what this thread writes, nobody else may write.
             drop(trainer);
             drop(alive);
-            // Held to the end: what this thread writes, nobody else may write.
-            drop(lock);
             end
         })
         .map_err(Failure::internal)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::codec::Reject;
 use crate::example::Record;
 use crate::stream::dead_letters::FileDeadLetters;
-use crate::stream::kafka::KafkaDeadLetters;
+use crate::stream::kafka::SpooledDeadLetters;
 use crate::telemetry;
 
 /// How long a checkpoint waits for the reports of the dead letters before it.
@@ -20,8 +20,8 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Sink {
     /// A file in the data folder.
     File(FileDeadLetters),
-    /// A Kafka topic.
-    Kafka(KafkaDeadLetters),
+    /// A Kafka topic, over the disk while it cannot be written.
+    Kafka(Box<SpooledDeadLetters>),
 }
 
 /// The sink, and the rejects that it has not taken yet. While there are any, no further record is read.
@@ -60,6 +60,11 @@ impl Letters {
 
     /// Writes what waits; true when nothing waits any more.
     pub fn deliver(&mut self) -> bool {
+        if let Sink::Kafka(topic) = &mut self.sink
+            && let Err(error) = topic.tend()
+        {
+            self.failed(&error.to_string());
+        }
         if self.waiting.is_empty() {
             return true;
         }
@@ -84,7 +89,7 @@ impl Letters {
         let flushed = match &mut self.sink {
             Sink::File(file) => file.flush().map_err(|error| error.to_string()),
             Sink::Kafka(topic) => topic
-                .flush(SETTLE_WITHIN)
+                .settle(SETTLE_WITHIN)
                 .map_err(|error| error.to_string()),
         };
         match flushed {
@@ -120,18 +125,22 @@ impl Letters {
             self.complained = Some(Instant::now());
             tracing::error!(
                 reason,
-                "dead letters cannot be written: no further record is read until they can; predictions go on"
+                "dead letters cannot be written: while they cannot, reading stops; predictions go on"
             );
         }
     }
 
-    /// What a person should know about the sink; empty when all is well.
+    /// What a person should know about the sink; `None` when all is well.
     pub fn trouble(&self) -> Option<String> {
-        (!self.waiting.is_empty()).then(|| {
-            format!(
-                "{} dead letters cannot be written: see the log",
+        if !self.waiting.is_empty() {
+            return Some(format!(
+                "{} dead letters cannot be written, and no further record is read: see the log",
                 self.waiting.len()
-            )
-        })
+            ));
+        }
+        match &self.sink {
+            Sink::File(_) => None,
+            Sink::Kafka(topic) => topic.trouble(),
+        }
     }
 }

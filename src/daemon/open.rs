@@ -1,6 +1,6 @@
 //! Opening what records come from, and where bad ones go.
 
-use super::build::{DEAD_LETTERS, LOG};
+use super::build::{DEAD_LETTERS, LOG, SPOOL};
 use super::{Failure, letters::Sink};
 use crate::checkpoint::Checkpoint;
 use crate::cli::checkpoints::REPLAY_SOURCE;
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::example::Positions;
 use crate::stream::dead_letters::FileDeadLetters;
 use crate::stream::embedded::EmbeddedLog;
-use crate::stream::kafka::{KafkaDeadLetters, KafkaSource};
+use crate::stream::kafka::{DeadLetterError, KafkaSource, SpooledDeadLetters};
 use crate::stream::{Halt, Kind, Source};
 
 /// Bytes of dead letters in the data folder, twice: the file and the one before it.
@@ -66,9 +66,20 @@ fn open_embedded(
 
 /// Opens the sink of dead letters.
 pub(super) fn open_letters(config: &Config) -> Result<Sink, Failure> {
+    let spool = config.in_data_dir(SPOOL);
     if config.source.kind == Kind::Kafka && !config.kafka.dead_letter_topic.is_empty() {
-        let topic = KafkaDeadLetters::open(&config.kafka).map_err(Failure::config)?;
-        return Ok(Sink::Kafka(topic));
+        let topic =
+            SpooledDeadLetters::open(&config.kafka, &spool).map_err(|error| match error {
+                DeadLetterError::Disk(_) => Failure::io(error),
+                other => Failure::config(other),
+            })?;
+        return Ok(Sink::Kafka(Box::new(topic)));
+    }
+    if std::fs::read_dir(&spool).is_ok_and(|mut files| files.next().is_some()) {
+        tracing::warn!(
+            folder = %spool.display(),
+            "dead letters wait there for a topic: set kafka.dead_letter_topic to send them"
+        );
     }
     let file = FileDeadLetters::open(&config.in_data_dir(DEAD_LETTERS), DEAD_LETTER_BYTES)
         .map_err(Failure::io)?;

@@ -11,11 +11,15 @@ mod dead_letters;
 mod fetch;
 mod handover;
 mod ledger;
+mod letter_bytes;
 mod opening;
+mod proof;
 mod properties;
 mod reader;
 mod rules;
 mod source;
+mod spool;
+mod spooled;
 mod statistics;
 mod topic_id;
 mod upkeep;
@@ -27,6 +31,7 @@ pub use handover::Counts;
 pub use opening::{Report, check_brokers};
 pub use properties::{Properties, Property};
 pub use source::KafkaSource;
+pub use spooled::SpooledDeadLetters;
 
 #[cfg(test)]
 pub(crate) use fetch::Batch;
@@ -50,6 +55,8 @@ pub struct Settings {
     pub on_gap: OnGap,
     /// Topic for bad records; empty = the file in `data_dir`.
     pub dead_letter_topic: String,
+    /// Bytes of bad records that may wait in `data_dir` while their topic cannot be written.
+    pub dead_letter_spool_bytes: u64,
     /// Whether records of open and aborted transactions are read.
     pub isolation: Isolation,
     /// Bytes of records that may wait in memory, over all partitions (at least 256 KiB each).
@@ -103,8 +110,8 @@ impl Isolation {
     }
 }
 
-/// The smallest accepted `memory_bytes`: a fetch of the usual size must fit.
-const LEAST_MEMORY_BYTES: u64 = 1 << 20;
+/// The smallest accepted `memory_bytes` and `dead_letter_spool_bytes`: a fetch of the usual size, or a large record, must fit.
+const LEAST_BYTES: u64 = 1 << 20;
 
 /// The longest topic name that Kafka knows.
 const LONGEST_TOPIC: usize = 249;
@@ -118,6 +125,7 @@ impl Default for Settings {
             start: Start::Earliest,
             on_gap: OnGap::Halt,
             dead_letter_topic: String::new(),
+            dead_letter_spool_bytes: 256 << 20,
             isolation: Isolation::ReadCommitted,
             memory_bytes: 64 << 20,
             refresh_seconds: 10,
@@ -166,14 +174,16 @@ impl Settings {
                 "is the topic itself: bad records would come back for ever".to_owned(),
             );
         }
-        if self.memory_bytes < LEAST_MEMORY_BYTES {
-            return refuse(
-                "memory_bytes",
-                format!(
-                    "{} is too small; give at least {LEAST_MEMORY_BYTES}",
-                    self.memory_bytes
-                ),
-            );
+        for (key, bytes) in [
+            ("memory_bytes", self.memory_bytes),
+            ("dead_letter_spool_bytes", self.dead_letter_spool_bytes),
+        ] {
+            if bytes < LEAST_BYTES {
+                return refuse(
+                    key,
+                    format!("{bytes} is too small; give at least {LEAST_BYTES}"),
+                );
+            }
         }
         if self.refresh_seconds == 0 {
             return refuse("refresh_seconds", "must be at least 1".to_owned());

@@ -57,7 +57,7 @@ impl Broker {
         broker
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -270,6 +270,16 @@ impl Broker {
         self.await_topic(topic, None);
     }
 
+    /// Deletes a topic and makes it again at once.
+    pub fn make_anew(&self, topic: &str, partitions: i32) {
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        wait(admin.delete_topics(&[topic], &options)).unwrap();
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = wait(admin.create_topics([&new], &options)).unwrap();
+        made[0].as_ref().unwrap();
+        self.await_topic(topic, Some(partitions as usize));
+    }
+
     /// Adds partitions to a topic.
     pub fn grow(&self, topic: &str, partitions: usize) {
         let more = NewPartitions::new(topic, partitions);
@@ -361,9 +371,10 @@ impl Fragile for Broker {
         }
         // A shell stands guard: when this program ends in any way, its input ends, and the broker is killed.
         let script = format!(
-            "{command} kafka.Kafka '{}' >> '{}' 2>&1 < /dev/null & broker=$!; cat > /dev/null; kill -9 $broker; wait $broker",
+            "{command} kafka.Kafka '{}' >> '{}' 2>&1 < /dev/null & broker=$!; echo $broker > '{}'; cat > /dev/null; kill -9 $broker; wait $broker",
             self.path("server.properties").display(),
-            self.path("broker.out").display()
+            self.path("broker.out").display(),
+            self.path("broker.pid").display()
         );
         let mut guard = Command::new("sh")
             .args(["-c", &script])

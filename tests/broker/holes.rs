@@ -156,3 +156,72 @@ pub fn a_topic_made_anew_halts(broker: &Broker) {
         "{error}"
     );
 }
+
+/// The client may well learn of the new topic without ever hearing that the old one was gone; and the next regular look
+/// at the topic is an hour away.
+pub fn a_topic_made_anew_between_two_looks_halts_before_its_first_record(broker: &Broker) {
+    for round in 0..4 {
+        let topic = format!("instant-{round}");
+        broker.create(&topic, 2, &[]);
+        fill(broker, &topic, 2, 20);
+        let mut settings = settings(broker, &topic);
+        settings.refresh_seconds = 3600;
+        let mut source = open(&settings, &Positions::default());
+        read(&mut source, 40);
+        let identity = source.identity().expect("brokers answered");
+        broker.make_anew(&topic, 2);
+        fill(broker, &topic, 2, 40);
+        let (records, error) = read_until_error(&mut source);
+        assert!(
+            records.is_empty(),
+            "{} records of another topic",
+            records.len()
+        );
+        assert!(
+            matches!(&error, Error::Halt(Halt::IdentityChanged { expected, .. }) if *expected == identity),
+            "{error}"
+        );
+        assert_eq!(source.status().state, "halted");
+    }
+}
+
+pub fn a_batch_whose_bytes_were_flipped_halts_and_nothing_of_it_is_learned(broker: &Broker) {
+    broker.create("flipped", 1, &[]);
+    let filler = Filler::new(broker, "flipped");
+    for batch in 0..4 {
+        filler.fill(0, batch * 20..(batch + 1) * 20);
+    }
+    broker.flip("flipped", "0:47");
+    let mut source = open(&settings(broker, "flipped"), &Positions::default());
+    let (records, error) = read_until_error(&mut source);
+    let numbers = numbers_by_partition(&records)[&0].clone();
+    assert_eq!(numbers, (0..40).collect::<Vec<i64>>());
+    assert!(
+        matches!(&error, Error::Halt(Halt::Refused(reason)) if reason.contains("offset 40")),
+        "{error}"
+    );
+    assert_eq!(source.status().state, "halted");
+}
+
+pub fn a_broker_that_hangs_is_said_and_costs_nothing(broker: &Broker) {
+    broker.create("hung", 2, &[]);
+    fill(broker, "hung", 2, 50);
+    let mut source = open(&settings(broker, "hung"), &Positions::default());
+    let mut held = Positions::default();
+    learn(&mut held, &read(&mut source, 100));
+    broker.hang();
+    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        poll_until(&mut source, "degraded", |source| {
+            let status = source.status();
+            status.state == "degraded" && status.detail.contains("no answer from")
+        })
+    }));
+    broker.wake();
+    assert!(waited.unwrap().is_empty());
+    let filler = Filler::new(broker, "hung");
+    filler.fill(0, 50..60);
+    filler.fill(1, 50..70);
+    learn(&mut held, &read(&mut source, 30));
+    assert_eq!(held, positions(&[(0, 60), (1, 70)]));
+    assert_eq!(source.counts().repeated, 0);
+}

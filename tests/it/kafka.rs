@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::RDKafkaRespErr;
 
 use crate::support::{self, Daemon, as_csv, as_json, file, rows, skewd_ok};
 
@@ -123,17 +124,8 @@ fn lag_falls_to_zero_and_bad_records_go_to_their_topic() {
         assert!(std::time::Instant::now() < deadline, "{text}");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let consumer: rdkafka::consumer::BaseConsumer = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", cluster.brokers())
-        .set("group.id", "letters")
-        .create()
-        .unwrap();
+    let consumer = reader_of(&cluster, "mixed.dead");
     let mut letters = 0;
-    let mut assignment = rdkafka::TopicPartitionList::new();
-    assignment
-        .add_partition_offset("mixed.dead", 0, rdkafka::Offset::Beginning)
-        .unwrap();
-    rdkafka::consumer::Consumer::assign(&consumer, &assignment).unwrap();
     while letters < 2 {
         let message = consumer
             .poll(support::PATIENCE)
@@ -151,5 +143,65 @@ fn lag_falls_to_zero_and_bad_records_go_to_their_topic() {
         );
         letters += 1;
     }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// A consumer of a topic's only partition, from its first record.
+fn reader_of(cluster: &Cluster, topic: &str) -> rdkafka::consumer::BaseConsumer {
+    let consumer: rdkafka::consumer::BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.brokers())
+        .set("group.id", "letters")
+        .create()
+        .unwrap();
+    let mut assignment = rdkafka::TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, 0, rdkafka::Offset::Beginning)
+        .unwrap();
+    rdkafka::consumer::Consumer::assign(&consumer, &assignment).unwrap();
+    consumer
+}
+
+#[test]
+fn dead_letters_that_their_topic_refuses_outlive_a_kill_on_disk_and_hold_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let cluster = Cluster::with_topic("mixed", 1);
+    cluster.0.create_topic("mixed.dead", 1, 1).unwrap();
+    let refuse = |error| cluster.0.topic_error("mixed.dead", error).unwrap();
+    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    let mut lines = as_json(&rows(2000, 47));
+    lines.insert(700, "{broken".to_owned());
+    lines.insert(1400, "[1,2]".to_owned());
+    cluster.load("mixed", &file(dir.path(), "mixed.jsonl", &lines.join("\n")));
+    let settings = [
+        "kafka.dead_letter_topic=mixed.dead",
+        "schema.features=a,b,c,d",
+    ];
+    let daemon = cluster.serve(&data, "mixed", &settings);
+    daemon.wait_for_examples(2000 / 48 * 48);
+    let (status, saved) = daemon.admin("POST", "/v1/checkpoint", "");
+    assert_eq!(status, 200, "{saved}");
+    assert_eq!(saved["examples"], 2000 / 48 * 48);
+    daemon.wait_for("the letters to be named", |model| {
+        model["source"]["state"] == "degraded"
+            && model["source"]["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.starts_with("2 dead letters wait in"))
+    });
+    daemon.kill();
+    refuse(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
+    let daemon = cluster.serve(&data, "mixed", &settings);
+    let consumer = reader_of(&cluster, "mixed.dead");
+    for expected in ["{broken", "[1,2]"] {
+        let message = consumer
+            .poll(support::PATIENCE)
+            .expect("a dead letter")
+            .unwrap();
+        let payload = rdkafka::Message::payload(&message).unwrap();
+        assert_eq!(payload, expected.as_bytes());
+    }
+    daemon.wait_for("the spool to be empty", |model| {
+        model["source"]["state"] == "running"
+    });
     assert_eq!(daemon.stop(), Some(0));
 }

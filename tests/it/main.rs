@@ -13,6 +13,7 @@ mod golden;
 mod guard;
 mod journal;
 mod kafka;
+mod life;
 mod metrics;
 mod poison;
 mod portfolio;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skewd::example::{Positions, Record};
-use skewd::stream::kafka::{DeadLetterError, KafkaDeadLetters};
+use skewd::stream::kafka::{DeadLetterError, KafkaDeadLetters, SpooledDeadLetters};
 use skewd::stream::producer::{Outgoing, ProduceError, Progress, produce};
 
 use super::tools::*;
@@ -136,6 +136,125 @@ pub fn dead_letters_that_cannot_be_written_are_bounded(cluster: &dyn Fragile) {
         matches!(error, DeadLetterError::Full { pending, .. } if pending == taken),
         "{error}"
     );
+}
+
+/// Letters by their offsets, in the order of the topic.
+fn letters_in(cluster: &dyn Cluster, topic: &str, count: usize) -> Vec<i64> {
+    let settings = settings(cluster, topic);
+    read(&mut open(&settings, &Positions::default()), count)
+        .iter()
+        .map(|record| text(record).parse().expect("an offset"))
+        .collect()
+}
+
+fn numbered(offset: i64) -> Record {
+    Record::new(0, offset, offset.to_string())
+}
+
+/// Tends until nothing waits on disk.
+fn send_all(letters: &mut SpooledDeadLetters) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while let Some(trouble) = letters.trouble() {
+        assert!(std::time::Instant::now() < deadline, "{trouble}");
+        letters.tend().expect("the disk works");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn dead_letters_wait_on_disk_while_brokers_are_away_and_go_out_in_order(cluster: &dyn Fragile) {
+    cluster.create_topic("patient-letters", 1);
+    let dir = tempfile::tempdir().expect("a folder");
+    let spool = dir.path().join("spool");
+    let mut settings = settings(cluster, "examples");
+    settings.dead_letter_topic = "patient-letters".to_owned();
+    let open = || SpooledDeadLetters::open(&settings, &spool).expect("the settings are good");
+    let mut letters = open();
+    letters.write(&numbered(0), "syntax", "x").expect("taken");
+    letters.settle(PATIENCE).expect("delivered");
+    assert_eq!(letters.trouble(), None);
+    assert!(!spool.exists());
+    cluster.take_down();
+    for offset in 1..50 {
+        letters
+            .write(&numbered(offset), "syntax", "x")
+            .expect("taken");
+    }
+    // What a checkpoint waits for; then it may go past these letters.
+    letters.settle(Duration::from_millis(300)).expect("on disk");
+    let trouble = letters.trouble().expect("letters wait");
+    assert!(trouble.starts_with("49 dead letters wait in"), "{trouble}");
+    for offset in 50..60 {
+        letters
+            .write(&numbered(offset), "syntax", "x")
+            .expect("taken");
+    }
+    letters.settle(Duration::ZERO).expect("on disk");
+    // As after a kill: nothing but what is on disk remains.
+    drop(letters);
+    let mut letters = open();
+    letters.write(&numbered(60), "syntax", "x").expect("taken");
+    letters.settle(Duration::ZERO).expect("on disk");
+    cluster.bring_up();
+    send_all(&mut letters);
+    assert!(
+        std::fs::read_dir(&spool)
+            .expect("a folder")
+            .next()
+            .is_none()
+    );
+    letters.write(&numbered(61), "syntax", "x").expect("taken");
+    letters.settle(PATIENCE).expect("delivered");
+    let found = letters_in(cluster, "patient-letters", 62);
+    assert_eq!(found, (0..62).collect::<Vec<i64>>());
+}
+
+pub fn more_dead_letters_than_memory_and_disk_take_are_refused_and_none_is_lost(
+    cluster: &dyn Fragile,
+) {
+    cluster.create_topic("many-letters", 1);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(cluster, "examples");
+    settings.dead_letter_topic = "many-letters".to_owned();
+    settings.dead_letter_spool_bytes = 40 << 20;
+    let mut letters = SpooledDeadLetters::open(&settings, dir.path()).expect("good settings");
+    cluster.take_down();
+    let large = |offset: i64| {
+        let record = Record::new(0, offset, vec![b'z'; 500_000]);
+        Record {
+            key: Some(Bytes::from(offset.to_string())),
+            ..record
+        }
+    };
+    let taken = (0..200)
+        .take_while(|offset| letters.write(&large(*offset), "syntax", "x").is_ok())
+        .count();
+    assert!((75..90).contains(&taken), "{taken} letters of 500 kB");
+    let error = letters.write(&large(200), "syntax", "x").unwrap_err();
+    assert!(
+        matches!(error, DeadLetterError::Full { pending, .. } if pending == taken),
+        "{error}"
+    );
+    letters.settle(Duration::ZERO).expect("on disk");
+    cluster.bring_up();
+    send_all(&mut letters);
+    settings.topic = "many-letters".to_owned();
+    settings.dead_letter_topic.clear();
+    // The in-process cluster keeps 5 MiB a partition: the newest are there, in order.
+    let mut source = open(&settings, &Positions::default());
+    let last = (taken - 1).to_string();
+    let mut keys = Vec::new();
+    while keys.last() != Some(&last) {
+        let record = read(&mut source, 1).remove(0);
+        keys.push(text_of_key(&record));
+    }
+    let first = taken - keys.len();
+    let expected: Vec<String> = (first..taken).map(|key| key.to_string()).collect();
+    assert_eq!(keys, expected);
+}
+
+fn text_of_key(record: &Record) -> String {
+    let key = record.key.as_deref().expect("a key");
+    String::from_utf8(key.to_vec()).expect("text")
 }
 
 pub fn produced_records_arrive_with_java_s_partitions(cluster: &dyn Cluster) {

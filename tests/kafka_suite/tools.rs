@@ -136,7 +136,13 @@ pub fn read_until_error(source: &mut KafkaSource) -> (Vec<Record>, Error) {
     loop {
         match source.poll(Duration::from_millis(100), 1000, &mut records) {
             Err(error) => return (records, error),
-            Ok(_) => assert!(Instant::now() < deadline, "no error; {:?}", source.status()),
+            Ok(_) => assert!(
+                Instant::now() < deadline,
+                "no error after {} records; {:?}; {:?}",
+                records.len(),
+                source.status(),
+                source.counts()
+            ),
         }
     }
 }

@@ -69,6 +69,11 @@ impl EmbeddedSource {
 
     fn read(&mut self, wait: Duration, max: usize, out: &mut Vec<Record>) -> Result<Polled, Error> {
         let extent = self.log.shared.wait_past(self.next, wait);
+        if self.log.shared.is_dead() {
+            return Err(Error::Dead(
+                "the thread that writes the embedded log has died".to_owned(),
+            ));
+        }
         within(offset(self.next), &extent)?;
         let mut taken = 0;
         while taken < max && self.next < extent.next {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     opener: Opener,
     /// Records from here on must stay.
     floor: AtomicU64,
+    dead: AtomicBool,
     queue: Mutex<Queue>,
     arrived: Condvar,
     /// What is durable; readers see nothing beyond it.
@@ -69,6 +70,7 @@ impl Shared {
             retention_bytes,
             opener,
             floor: AtomicU64::new(0),
+            dead: AtomicBool::new(false),
             queue: Mutex::default(),
             arrived: Condvar::new(),
             durable: Mutex::new(extent),
@@ -114,6 +116,11 @@ impl Shared {
         }
         queue.bytes = 0;
         Some(std::mem::take(&mut queue.requests))
+    }
+
+    /// True once the writer's thread has panicked: a bug, and nothing is acknowledged any more.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
     }
 
     /// Lets the writer end after what is queued.
@@ -234,8 +241,21 @@ impl Shared {
     }
 }
 
+/// Tells readers when the thread ends by a panic.
+struct Watch<'a>(&'a Shared);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.dead.store(true, Ordering::SeqCst);
+            self.0.grown.notify_all();
+        }
+    }
+}
+
 /// Commits what is queued until the log is closed.
 pub(super) fn run(shared: &Shared) {
+    let _watch = Watch(shared);
     let (mut broken, mut suspect) = (false, false);
     while let Some(mut requests) = shared.take() {
         if broken && let Err(error) = shared.recover(&mut suspect) {

@@ -12,7 +12,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 
 use super::Settings;
 use super::client::{Context, Role, client_config, explain};
@@ -20,8 +20,8 @@ use super::handover::RECORD_OVERHEAD;
 use crate::example::Record;
 use crate::stream::connect_errors;
 
-/// Bytes of letters that may wait for brokers.
-const SPOOL_BYTES: usize = 32 << 20;
+/// Bytes of letters that may wait in memory for brokers.
+const WAITING_BYTES: usize = 32 << 20;
 
 /// What is kept of a value that the dead-letter topic does not take whole.
 const CUT_BYTES: usize = 64 << 10;
@@ -60,17 +60,34 @@ pub enum DeadLetterError {
     /// The client could not be made.
     #[error("dead letters: {0}")]
     Client(String),
+    /// They could not be kept on disk; the message names the file.
+    #[error("dead letters: {0}")]
+    Disk(String),
 }
 
 /// A bad record on its way.
-struct Letter {
-    record: Record,
-    reason: String,
-    detail: String,
-    is_cut: bool,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Letter {
+    pub record: Record,
+    pub reason: String,
+    pub detail: String,
+    /// The topic does not take its value whole.
+    pub is_cut: bool,
+    /// Letters of a run are numbered as they come.
+    pub number: u64,
 }
 
 impl Letter {
+    pub(super) fn new(record: &Record, reason: &str, detail: &str) -> Self {
+        Self {
+            record: record.clone(),
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            is_cut: false,
+            number: 0,
+        }
+    }
+
     fn cost(&self) -> usize {
         let bytes = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
         bytes(&self.record.payload) + bytes(&self.record.key) + self.detail.len() + RECORD_OVERHEAD
@@ -79,7 +96,7 @@ impl Letter {
 
 /// What the delivery reports say.
 #[derive(Default)]
-struct Spool {
+struct Waiting {
     pending: usize,
     bytes: usize,
     /// Letters that librdkafka gave up on: to be sent again.
@@ -90,13 +107,13 @@ struct Spool {
 /// Receives delivery reports.
 #[derive(Clone)]
 struct Reports {
-    spool: Arc<Mutex<Spool>>,
+    waiting: Arc<Mutex<Waiting>>,
     context: Arc<Context>,
 }
 
 impl Reports {
-    fn spool(&self) -> MutexGuard<'_, Spool> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,7 +123,7 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        reason.clone_into(&mut self.spool().reason);
+        reason.clone_into(&mut self.waiting().reason);
         self.context.error(error, reason);
     }
 }
@@ -115,16 +132,16 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Letter>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, mut letter: Box<Letter>) {
-        let mut spool = self.spool();
+        let mut waiting = self.waiting();
         match result {
             Ok(_) => {
-                spool.pending -= 1;
-                spool.bytes -= letter.cost();
+                waiting.pending -= 1;
+                waiting.bytes -= letter.cost();
             }
             Err((error, _)) => {
                 letter.is_cut |= is_too_large(error);
-                spool.reason = explain(error);
-                spool.failed.push_back(letter);
+                waiting.reason = explain(error);
+                waiting.failed.push_back(letter);
             }
         }
     }
@@ -140,6 +157,8 @@ pub struct KafkaDeadLetters {
     producer: ThreadedProducer<Reports>,
     reports: Reports,
     sent_again: Option<Instant>,
+    /// Letters that were taken.
+    posted: u64,
 }
 
 impl KafkaDeadLetters {
@@ -149,7 +168,7 @@ impl KafkaDeadLetters {
     /// When the settings do not make a client.
     pub fn open(settings: &Settings) -> Result<Self, DeadLetterError> {
         let reports = Reports {
-            spool: Arc::default(),
+            waiting: Arc::default(),
             context: Arc::default(),
         };
         Ok(Self {
@@ -157,6 +176,7 @@ impl KafkaDeadLetters {
             settings: settings.clone(),
             reports,
             sent_again: None,
+            posted: 0,
         })
     }
 
@@ -172,25 +192,90 @@ impl KafkaDeadLetters {
         detail: &str,
     ) -> Result<(), DeadLetterError> {
         self.send_again()?;
-        let letter = Box::new(Letter {
-            record: record.clone(),
-            reason: reason.to_owned(),
-            detail: detail.to_owned(),
-            is_cut: false,
-        });
-        let mut spool = self.reports.spool();
-        if spool.pending > 0 && spool.bytes + letter.cost() > SPOOL_BYTES {
+        let letter = Letter::new(record, reason, detail);
+        let waiting = self.reports.waiting();
+        if waiting.pending > 0 && waiting.bytes + letter.cost() > WAITING_BYTES {
             return Err(DeadLetterError::Full {
                 topic: self.settings.dead_letter_topic.clone(),
-                pending: spool.pending,
-                reason: spool.reason.clone(),
+                pending: waiting.pending,
+                reason: waiting.reason.clone(),
             });
         }
-        spool.pending += 1;
-        spool.bytes += letter.cost();
-        drop(spool);
-        self.send(letter);
+        drop(waiting);
+        self.post(letter);
         Ok(())
+    }
+
+    /// Takes a letter, however much waits.
+    pub(super) fn post(&mut self, mut letter: Letter) {
+        self.posted += 1;
+        letter.number = self.posted;
+        let mut waiting = self.reports.waiting();
+        waiting.pending += 1;
+        waiting.bytes += letter.cost();
+        drop(waiting);
+        self.send(Box::new(letter));
+    }
+
+    /// Sends what failed once more, when its time has come.
+    pub(super) fn tend(&mut self) -> Result<(), DeadLetterError> {
+        self.send_again()
+    }
+
+    /// Gives every letter back that no broker has reported written, in the order in which they came.
+    ///
+    /// # Errors
+    /// When librdkafka does not let go of them all within `wait`: then all stay here.
+    pub(super) fn take_back(&mut self, wait: Duration) -> Result<Vec<Letter>, DeadLetterError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            // What was not sent and what was not answered comes back as failed; the latter may be written all the same.
+            self.producer
+                .purge(PurgeConfig::default().queue().inflight());
+            // An error here means that time is up.
+            let _ = self.producer.flush(LOOK);
+            let mut waiting = self.reports.waiting();
+            if waiting.failed.len() == waiting.pending {
+                waiting.pending = 0;
+                waiting.bytes = 0;
+                let failed = std::mem::take(&mut waiting.failed);
+                drop(waiting);
+                let mut letters: Vec<Letter> = failed.into_iter().map(|letter| *letter).collect();
+                letters.sort_by_key(|letter| letter.number);
+                return Ok(letters);
+            }
+            drop(waiting);
+            if Instant::now() >= deadline {
+                return Err(self.not_written());
+            }
+        }
+    }
+
+    /// The error of a caller that cannot take more for this topic.
+    pub(super) fn full(&self, pending: usize) -> DeadLetterError {
+        DeadLetterError::Full {
+            topic: self.settings.dead_letter_topic.clone(),
+            pending,
+            reason: self.reports.waiting().reason.clone(),
+        }
+    }
+
+    /// The topic, and the last complaint about it.
+    pub(super) fn told(&self) -> String {
+        let topic = &self.settings.dead_letter_topic;
+        match self.reports.waiting().reason.as_str() {
+            "" => format!("topic {topic:?}"),
+            reason => format!("topic {topic:?} ({reason})"),
+        }
+    }
+
+    fn not_written(&self) -> DeadLetterError {
+        let waiting = self.reports.waiting();
+        DeadLetterError::Pending {
+            topic: self.settings.dead_letter_topic.clone(),
+            pending: waiting.pending,
+            reason: waiting.reason.clone(),
+        }
     }
 
     /// Waits until every letter is written.
@@ -206,12 +291,7 @@ impl KafkaDeadLetters {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let spool = self.reports.spool();
-                return Err(DeadLetterError::Pending {
-                    topic: self.settings.dead_letter_topic.clone(),
-                    pending: spool.pending,
-                    reason: spool.reason.clone(),
-                });
+                return Err(self.not_written());
             }
             // An error here means that time is up; the next round says how many wait.
             let _ = self.producer.flush(left.min(LOOK));
@@ -221,7 +301,7 @@ impl KafkaDeadLetters {
     /// Letters that no broker has reported written.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.reports.spool().pending
+        self.reports.waiting().pending
     }
 
     fn send(&self, letter: Box<Letter>) {
@@ -238,16 +318,16 @@ impl KafkaDeadLetters {
         if let Err((error, outgoing)) = self.producer.send(outgoing) {
             let mut letter = outgoing.delivery_opaque;
             letter.is_cut |= is_too_large(&error);
-            let mut spool = self.reports.spool();
-            spool.reason = explain(&error);
-            spool.failed.push_back(letter);
+            let mut waiting = self.reports.waiting();
+            waiting.reason = explain(&error);
+            waiting.failed.push_back(letter);
         }
     }
 
     /// Sends what failed once more, with a new client when the old one is beyond repair.
     fn send_again(&mut self) -> Result<(), DeadLetterError> {
         let is_early = self.sent_again.is_some_and(|time| time.elapsed() < AGAIN);
-        if is_early || self.reports.spool().failed.is_empty() {
+        if is_early || self.reports.waiting().failed.is_empty() {
             return Ok(());
         }
         self.sent_again = Some(Instant::now());
@@ -255,7 +335,7 @@ impl KafkaDeadLetters {
             // Dropping the old client reports all that it still holds as failed.
             self.producer = make_producer(&self.settings, &self.reports)?;
         }
-        let failed = std::mem::take(&mut self.reports.spool().failed);
+        let failed = std::mem::take(&mut self.reports.waiting().failed);
         for letter in failed {
             self.send(letter);
         }

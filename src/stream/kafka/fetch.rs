@@ -32,8 +32,10 @@ pub(super) struct Lane {
     pub high: i64,
     /// False once it let the others wait in vain, until it gives a record again.
     awaited: bool,
-    /// Its position is out of range: the reader has to find out why.
+    /// Its position is out of range, or what is there is damaged: the reader has to look, and to begin it anew.
     pub lost: bool,
+    /// How often in a row the records at its position came with a wrong checksum.
+    pub damaged: u32,
     /// The brokers did not know the topic for a moment: what comes next may be another topic's, and stays in
     /// its queue until the reader has seen which topic it is.
     pub doubted: bool,
@@ -53,6 +55,7 @@ impl Lane {
             high: begin.high,
             awaited: true,
             lost: false,
+            damaged: 0,
             doubted: false,
         };
         lane.wake_on_records(handover);
@@ -87,21 +90,24 @@ impl Lane {
     /// Takes up to `quota` records.
     fn take(&mut self, quota: usize, consumer: &Consumer, batch: &mut Batch) {
         let mut taken = 0;
-        while taken < quota && !batch.is_full() && !self.doubted {
+        while taken < quota && !batch.is_full() && !self.doubted && !self.lost {
             match self.queue.poll(Duration::ZERO) {
                 None => return,
                 Some(Ok(message)) => {
                     let record = record_of(&message);
                     if batch.accept(&mut self.next, record) {
                         self.awaited = true;
+                        self.damaged = 0;
                         taken += 1;
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => self.pass_holes(consumer, batch),
                 Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => self.lost = true,
+                    // librdkafka goes on after the damaged batch: what follows is not taken.
+                    Some(RDKafkaErrorCode::BadMessage) => {
+                        self.damaged += 1;
                         self.lost = true;
-                        return;
                     }
                     Some(code) if is_unknown_topic(code) => self.doubted = true,
                     // Everything else heals by itself and has been heard by the context.
@@ -136,8 +142,7 @@ pub(crate) struct Batch {
     records: Vec<Record>,
     bytes: usize,
     reached: Vec<(i32, i64)>,
-    /// Brokers were heard, be it only to say that there is no more.
-    pub heard: bool,
+    heard: bool,
     counts: Counts,
 }
 
@@ -159,15 +164,34 @@ impl Batch {
         true
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.reached.is_empty() && self.counts == Counts::default()
+    }
+
+    /// What its records cost in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// True when brokers were heard, be it only to say that there is no more.
+    pub(super) fn heard(&self) -> bool {
+        self.heard || !self.records.is_empty()
+    }
+
+    /// Partitions and offsets of the records from the last to the first: the last word on a partition is its first record.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
+        let place = |record: &Record| (record.partition, record.offset);
+        self.records.iter().rev().map(place)
+    }
+
     /// The records, for who has no hand-over.
     #[cfg(test)]
     pub(crate) fn into_records(self) -> Vec<Record> {
         self.records
     }
 
-    /// Hands everything over; true when brokers were heard.
-    pub(super) fn hand_over(self, handover: &Handover) -> bool {
-        let heard = self.heard || !self.records.is_empty();
+    /// Hands everything over.
+    pub(super) fn hand_over(self, handover: &Handover) {
         // Who sees the records sees what was counted on the way to them.
         if self.counts != Counts::default() {
             handover.count(&self.counts);
@@ -178,7 +202,6 @@ impl Batch {
         for (partition, next) in self.reached {
             handover.put(Item::Reach { partition, next });
         }
-        heard
     }
 }
 
@@ -232,7 +255,7 @@ fn take_strays(consumer: &Consumer, lanes: &mut [Lane], batch: &mut Batch) {
             Stray::Record(record) => {
                 let lane = lanes
                     .iter_mut()
-                    .find(|lane| lane.partition == record.partition);
+                    .find(|lane| lane.partition == record.partition && !lane.lost);
                 if let Some(lane) = lane
                     && batch.accept(&mut lane.next, record)
                 {
@@ -245,7 +268,7 @@ fn take_strays(consumer: &Consumer, lanes: &mut [Lane], batch: &mut Batch) {
                 }
             }
             // It does not say which partition it means: all are looked at.
-            Stray::Error(RDKafkaErrorCode::AutoOffsetReset) => {
+            Stray::Error(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::BadMessage) => {
                 lanes.iter_mut().for_each(|lane| lane.lost = true);
             }
             Stray::Error(code) if is_unknown_topic(code) => {

@@ -99,6 +99,8 @@ pub(super) struct Begin {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub identity: Identity,
+    /// A broker that answers questions about it.
+    pub broker: i32,
     pub partitions: Vec<Begin>,
 }
 
@@ -120,6 +122,13 @@ pub(super) fn open(
     let topic = describe(client, settings)?;
     let identity = identify(client, settings, &topic);
     check_identity(&identity, expected).map_err(Trouble::Halt)?;
+    if identity.id.is_none()
+        && expected
+            .and_then(Identity::parse)
+            .is_some_and(|it| it.id.is_some())
+    {
+        return Err(Trouble::Retry(untold(settings)));
+    }
     if let Some((lost, _)) = saved.0.range(topic.partitions..).next() {
         return Err(Trouble::Halt(Halt::PartitionLost {
             topic: settings.topic.clone(),
@@ -135,6 +144,7 @@ pub(super) fn open(
     }
     Ok(Opened {
         identity,
+        broker: topic.broker,
         partitions,
     })
 }
@@ -143,7 +153,7 @@ pub(super) fn open(
 pub(super) struct Topic {
     pub partitions: i32,
     /// A broker that answers questions.
-    broker: i32,
+    pub broker: i32,
     /// `host:port` of every broker.
     brokers: Vec<String>,
 }
@@ -219,6 +229,14 @@ pub(super) fn serve(client: &Consumer) {
             }
         }
     }
+}
+
+/// Why nothing is read although the topic is there.
+pub(super) fn untold(settings: &Settings) -> String {
+    format!(
+        "no broker tells the ID of topic {:?}: waiting for it, to be sure that it is still the same topic",
+        settings.topic
+    )
 }
 
 /// Asks for cluster and topic ID; what brokers do not tell stays open.

@@ -9,9 +9,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Settings;
 use super::client::{Consumer, Context, Role, client_config, explain};
-use super::fetch::{Lane, drain};
+use super::fetch::{Batch, Lane, drain};
 use super::handover::{Ended, Handover};
 use super::opening::{Opened, Trouble, open, probe, serve};
+use super::proof::Held;
 use super::upkeep::{Health, Reading, Verdict, announce, split};
 use crate::example::Positions;
 use crate::stream::{Halt, SourceStatus};
@@ -21,6 +22,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Without records: how often events are served.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// While a broker is asked which topic records are of: how long nothing else is looked at.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// How long the last commit may take when stopping.
 const LAST_COMMIT: Duration = Duration::from_millis(500);
@@ -112,15 +116,25 @@ impl Reader {
             .take_complaints()
             .iter()
             .any(super::client::Complaint::is_refusal);
-        if opened.is_err() && !refused {
-            // A refused client is made anew: passwords and certificates may have been replaced.
-            *client = Some(asking);
+        match opened {
+            Ok(opened) => self.begin(opened, asking, is_first),
+            Err(trouble) => {
+                if !refused {
+                    // A refused client is made anew: passwords and certificates may have been replaced.
+                    *client = Some(asking);
+                }
+                Err(trouble)
+            }
         }
-        self.begin(opened?, is_first)
     }
 
     /// Assigns every partition at its position and gives each its own queue.
-    fn begin(&mut self, opened: Opened, is_first: bool) -> Result<Reading, Trouble> {
+    fn begin(
+        &mut self,
+        opened: Opened,
+        asking: Consumer,
+        is_first: bool,
+    ) -> Result<Reading, Trouble> {
         let settings = &self.settings;
         let partitions = u64::try_from(opened.partitions.len()).unwrap_or(1).max(1);
         let queued_kbytes = (settings.memory_bytes / 1024 / partitions).clamp(256, 16384);
@@ -161,8 +175,10 @@ impl Reader {
         self.expected = Some(opened.identity.to_string());
         Ok(Reading {
             lanes,
+            held: Held::new(asking),
             consumer,
             identity: opened.identity,
+            broker: opened.broker,
             health: Health::new(settings),
             committed: None,
         })
@@ -187,29 +203,48 @@ impl Reader {
             reading.note_high(handover);
             let complaints = reading.consumer.context().take_complaints();
             reading.health.hear(&complaints, handover);
+            reading.hear_proof(handover, Duration::ZERO)?;
             if reading.health.is_look_due()
                 && reading.look(settings, handover)? == Verdict::Reconnect
             {
-                return Ok(Some(reading.positions()));
+                return Ok(Some(reading.handed_over()));
             }
             if !handover.has_room() {
                 handover.wait(IDLE);
                 continue;
             }
-            let was_doubted = reading.is_doubted();
-            let heard = drain(&reading.consumer, &mut reading.lanes, handover).hand_over(handover);
-            if reading.lanes.iter().any(|lane| lane.lost) {
-                reading.examine(settings, handover)?;
-            }
-            if reading.is_doubted() && !was_doubted {
-                reading.health.hasten();
-                continue;
-            }
-            if heard {
-                reading.health.recover(handover);
-            } else {
-                handover.wait(IDLE);
+            let heard = self.fetch(&mut reading)?;
+            if reading.held.is_asking() && !heard {
+                reading.hear_proof(handover, SHORT)?;
+            } else if !heard {
+                handover.wait(if reading.held.is_empty() { IDLE } else { SHORT });
             }
         }
+    }
+
+    /// Takes what has come; true when there may be more at once.
+    fn fetch(&self, reading: &mut Reading) -> Result<bool, Halt> {
+        let (settings, handover) = (&self.settings, &self.handover);
+        let is_lost = |reading: &Reading| reading.lanes.iter().any(|lane| lane.lost);
+        // A partition begins anew only once all that came before is handed over.
+        let has_room = !reading.held.is_full() && (reading.held.is_empty() || !is_lost(reading));
+        let was_doubted = reading.is_doubted();
+        let batch = match has_room {
+            true => drain(&reading.consumer, &mut reading.lanes, handover),
+            false => Batch::default(),
+        };
+        let heard = batch.heard();
+        reading.hold(batch, settings, handover);
+        if reading.held.is_empty() && is_lost(reading) {
+            reading.examine(settings, handover)?;
+        }
+        if reading.is_doubted() && !was_doubted {
+            reading.health.hasten();
+            return Ok(true);
+        }
+        if heard && !reading.held.is_unanswered() {
+            reading.health.recover(handover);
+        }
+        Ok(heard)
     }
 }

@@ -1,16 +1,19 @@
 //! The identity of a topic: the only thing that tells a topic from another one of the same name.
 //!
 //! The safe interface of `rdkafka` has no way to ask for it, so this file calls librdkafka itself. It is
-//! the only file of the program that does; nothing it touches outlives the function.
+//! the only file of the program that does; what it makes is freed before the client that it came from.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as native;
 use rdkafka::client::Client;
+use rdkafka::consumer::Consumer as _;
 
 use super::Context;
+use super::client::Consumer;
 
 /// Owns a pointer of librdkafka's and the function that frees it.
 struct Owned<T> {
@@ -42,10 +45,47 @@ pub(super) fn fetch_topic_id(
     topic: &str,
     timeout: Duration,
 ) -> Option<String> {
+    let answers = ask(client, broker, topic, timeout)?;
+    take_answer(&answers, timeout).flatten()
+}
+
+/// The same as a question whose answer is fetched later.
+pub(super) struct Question {
+    // Fields are dropped in order: the queue before the client that it belongs to.
+    answers: Owned<native::rd_kafka_queue_t>,
+    _client: Arc<Consumer>,
+}
+
+impl Question {
+    /// Asks; `None` where librdkafka makes no queue for the answer.
+    pub(super) fn ask(
+        client: &Arc<Consumer>,
+        broker: i32,
+        topic: &str,
+        timeout: Duration,
+    ) -> Option<Self> {
+        Some(Self {
+            answers: ask(client.client(), broker, topic, timeout)?,
+            _client: Arc::clone(client),
+        })
+    }
+
+    /// The answer, as [`fetch_topic_id`] has it, once it is there; waits for it as long as `wait`.
+    pub(super) fn answer(&self, wait: Duration) -> Option<Option<String>> {
+        take_answer(&self.answers, wait)
+    }
+}
+
+/// Sends the question; its answer, be it that time is up, comes into the queue.
+fn ask(
+    client: &Client<Context>,
+    broker: i32,
+    topic: &str,
+    timeout: Duration,
+) -> Option<Owned<native::rd_kafka_queue_t>> {
     let name = CString::new(topic).ok()?;
-    let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the client outlives this function, and every other pointer is owned by an `Owned` that is
-    // dropped, in reverse order, before it. librdkafka copies the name and the options.
+    // SAFETY: the client outlives this function and, as its callers see to it, the queue; every other pointer
+    // is owned by an `Owned` that is dropped here. librdkafka copies the name and the options.
     unsafe {
         let kafka = client.native_ptr();
         let queue = Owned::new(
@@ -70,7 +110,7 @@ pub(super) fn fetch_topic_id(
         );
         native::rd_kafka_AdminOptions_set_request_timeout(
             options.pointer,
-            milliseconds,
+            milliseconds(timeout),
             reason.as_mut_ptr(),
             reason.len(),
         );
@@ -80,12 +120,26 @@ pub(super) fn fetch_topic_id(
             native::rd_kafka_TopicCollection_destroy,
         )?;
         native::rd_kafka_DescribeTopics(kafka, topics.pointer, options.pointer, queue.pointer);
+        Some(queue)
+    }
+}
+
+fn take_answer(
+    answers: &Owned<native::rd_kafka_queue_t>,
+    wait: Duration,
+) -> Option<Option<String>> {
+    // SAFETY: the queue lives as long as `answers`; the event is owned and dropped here.
+    unsafe {
         let event = Owned::new(
-            native::rd_kafka_queue_poll(queue.pointer, milliseconds),
+            native::rd_kafka_queue_poll(answers.pointer, milliseconds(wait)),
             native::rd_kafka_event_destroy,
         )?;
-        topic_id_of(event.pointer)
+        Some(topic_id_of(event.pointer))
     }
+}
+
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// # Safety

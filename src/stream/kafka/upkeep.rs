@@ -10,14 +10,18 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Settings;
 use super::client::{Complaint, Consumer, Context, explain};
-use super::fetch::Lane;
+use super::fetch::{Batch, Lane};
 use super::handover::{Counts, Handover, Item};
-use super::opening::{Begin, Identity, Trouble, begin, check_identity, describe, identify};
+use super::opening::{Begin, Identity, Trouble, begin, check_identity, describe, identify, untold};
+use super::proof::{Held, Proof};
 use crate::example::Positions;
 use crate::stream::{Halt, SourceStatus};
 
 /// How soon a troubled source is looked at again.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Records with a wrong checksum are fetched so often: what the network has damaged comes whole the next time.
+const FETCHES: u32 = 3;
 
 /// What is wrong at the moment, and when the topic is looked at next.
 pub(super) struct Health {
@@ -84,8 +88,12 @@ impl Health {
 /// Everything that reading holds while it runs. Fields are dropped in order: queues before the consumer.
 pub(super) struct Reading {
     pub lanes: Vec<Lane>,
+    /// What was fetched, until it is certain that it is of this topic.
+    pub held: Held,
     pub consumer: Arc<Consumer>,
     pub identity: Identity,
+    /// The broker that is asked for the topic's ID.
+    pub broker: i32,
     pub health: Health,
     /// The newest positions that were committed for lag tools.
     pub committed: Option<Positions>,
@@ -126,15 +134,14 @@ impl Reading {
                 return Ok(troubled(&mut self.health, reason));
             }
         };
+        self.broker = topic.broker;
         let found = identify(&self.consumer, settings, &topic);
         check_identity(&found, Some(&self.identity.to_string()))?;
-        if self.is_doubted() && self.identity.id.is_some() && found.id.is_none() {
-            let reason = format!(
-                "topic {:?} was gone for a moment, and no broker tells its ID: waiting for it, to be sure that it is the same",
-                settings.topic
-            );
-            return Ok(troubled(&mut self.health, reason));
+        let is_open = self.is_doubted() || !self.held.is_empty();
+        if is_open && self.identity.id.is_some() && found.id.is_none() {
+            return Ok(troubled(&mut self.health, untold(settings)));
         }
+        self.held.release_all(handover);
         for lane in &mut self.lanes {
             lane.doubted = false;
         }
@@ -168,6 +175,37 @@ impl Reading {
     /// True while what partitions hold may be another topic's; the topic is then looked at before it is read.
     pub(super) fn is_doubted(&self) -> bool {
         self.lanes.iter().any(|lane| lane.doubted)
+    }
+
+    /// Holds what was fetched until it is certain which topic it is of; where no broker tells, that is never.
+    pub(super) fn hold(&mut self, batch: Batch, settings: &Settings, handover: &Handover) {
+        if self.identity.id.is_none() {
+            batch.hand_over(handover);
+            return;
+        }
+        self.held.hold(batch);
+        self.held.ask(self.broker, &settings.topic);
+    }
+
+    /// Hears whether what is held is of this topic; waits for the answer as long as `wait`.
+    pub(super) fn hear_proof(&mut self, handover: &Handover, wait: Duration) -> Result<(), Halt> {
+        let Some(known) = &self.identity.id else {
+            return Ok(());
+        };
+        match self.held.hear(known, handover, wait) {
+            None | Some(Proof::Same) => Ok(()),
+            Some(Proof::Unanswered) => {
+                self.health.hasten();
+                Ok(())
+            }
+            Some(Proof::Another(id)) => {
+                let found = Identity {
+                    id: Some(id),
+                    ..self.identity.clone()
+                };
+                check_identity(&found, Some(&self.identity.to_string()))
+            }
+        }
     }
 
     /// Reads a partition that was added while running, from its first record.
@@ -205,6 +243,9 @@ impl Reading {
         }
         let held = self.positions();
         for lane in self.lanes.iter_mut().filter(|lane| lane.lost) {
+            if lane.damaged >= FETCHES {
+                return Err(damaged(settings, lane));
+            }
             let outcome =
                 begin(&self.consumer, settings, &held, lane.partition).and_then(|begin| {
                     let queue = reassign(&self.consumer, settings, &begin)?;
@@ -224,8 +265,15 @@ impl Reading {
         Ok(())
     }
 
+    /// Where reading goes on with another client: what was not handed over is read again.
+    pub(super) fn handed_over(&self) -> Positions {
+        let mut positions = self.positions();
+        self.held.rewind(&mut positions);
+        positions
+    }
+
     /// Where reading stands, per partition.
-    pub(super) fn positions(&self) -> Positions {
+    fn positions(&self) -> Positions {
         Positions(
             self.lanes
                 .iter()
@@ -280,6 +328,15 @@ impl Reading {
     }
 }
 
+fn damaged(settings: &Settings, lane: &Lane) -> Halt {
+    Halt::Refused(format!(
+        "topic {:?}, partition {}: the records at offset {} came with a wrong checksum {FETCHES} times: the broker's log is damaged; \
+         restore it from another replica, or delete the records up to the next good one (kafka-delete-records) and set \
+         kafka.on_gap = \"continue\" to go on after them",
+        settings.topic, lane.partition, lane.next
+    ))
+}
+
 /// Tells the caller where a partition begins, and says aloud what was lost.
 pub(super) fn announce(begin: &Begin, handover: &Handover) {
     if begin.lost > 0 {
@@ -322,8 +379,12 @@ fn reassign(
     let retry = |error| Trouble::Retry(explain(&error));
     let list = one(&settings.topic, begin.partition, begin.next)?;
     consumer.incremental_unassign(&list).map_err(retry)?;
+    // Paused until its queue is split: what comes before that does not say which partition it is of.
+    consumer.pause(&list).map_err(retry)?;
     consumer.incremental_assign(&list).map_err(retry)?;
-    split(consumer, settings, begin.partition)
+    let queue = split(consumer, settings, begin.partition);
+    consumer.resume(&list).map_err(retry)?;
+    queue
 }
 
 fn one(topic: &str, partition: i32, next: i64) -> Result<TopicPartitionList, Trouble> {

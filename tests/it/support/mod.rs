@@ -86,7 +86,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `skewd serve` and waits until it listens.
     pub fn start(dir: &Path, settings: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skewd"));
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_skewd")), dir, settings)
+    }
+
+    /// The same by a command of the test's own, to which the arguments are added.
+    pub fn start_as(mut command: Command, dir: &Path, settings: &[&str]) -> Self {
         command.args(["serve", "--log-format", "json"]);
         for setting in [
             "http.listen=127.0.0.1:0",
@@ -158,6 +162,20 @@ impl Daemon {
         )
     }
 
+    /// The status of a POST; `None` when there is none within a second.
+    pub fn try_post(&self, path: &str, content_type: &str, body: &str) -> Option<u16> {
+        ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(1)))
+            .build()
+            .new_agent()
+            .post(format!("http://{}{path}", self.address))
+            .header("content-type", content_type)
+            .send(body)
+            .ok()
+            .map(|answer| answer.status().as_u16())
+    }
+
     /// A POST to the admin listener with its token.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let token = std::fs::read_to_string(self.dir.join("admin.token")).unwrap();
@@ -186,15 +204,22 @@ impl Daemon {
 
     /// Waits until the model has learned `examples`.
     pub fn wait_for_examples(&self, examples: u64) {
+        self.wait_for(&format!("{examples} examples to be learned"), |model| {
+            model["examples"].as_u64() >= Some(examples)
+        });
+    }
+
+    /// Waits until `/v1/model` answers something that is `as_wanted`.
+    pub fn wait_for(&self, what: &str, as_wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (status, model) = self.get("/v1/model");
-            if status == 200 && model["examples"].as_u64() >= Some(examples) {
+            if status == 200 && as_wanted(&model) {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "{examples} examples were not learned in time: {status} {model}"
+                "waited in vain for {what}: {status} {model}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -207,7 +232,7 @@ impl Daemon {
     }
 
     /// SIGTERM; the exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -216,6 +241,11 @@ impl Daemon {
                 .unwrap()
                 .success()
         );
+        self.ended()
+    }
+
+    /// Waits until it ends by itself; the exit code.
+    pub fn ended(mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
