@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Windowed PR-AUC of the rare classes on real streams, one line a stream.
 
-usage: benches/streams.py FOLDER [SETTING=VALUE ...]
+usage: benches/streams.py FOLDER [--seeds N] [SETTING=VALUE ...]
 
-FOLDER holds the streams as CSV files (NAME.csv); those that are not there are left out and named. SKEWD names another binary.
+With --seeds each stream is replayed under the seeds 1 to N, and means are shown, of the first learner with its range. FOLDER holds the streams as CSV files (NAME.csv); those that are not there are left out and named. SKEWD names another binary.
 """
 
 import json
@@ -36,21 +36,37 @@ def replay(binary, path, limit, settings):
         return json.load(open(report.name))
 
 
+def scores_of(reports):
+    """Per learner, in the order of the reports, its scores under all seeds."""
+    scores = {}
+    for report in reports:
+        for learner in report["learners"]:
+            scores.setdefault(learner["name"], []).append(learner["windowed"]["pr_auc_rare"])
+    return scores
+
+
 def main():
-    if len(sys.argv) < 2:
+    arguments = sys.argv[1:]
+    seeds = 1
+    if "--seeds" in arguments:
+        at = arguments.index("--seeds")
+        seeds = int(arguments[at + 1])
+        del arguments[at : at + 2]
+    if not arguments:
         sys.exit(__doc__)
-    folder, settings = sys.argv[1], sys.argv[2:]
+    folder, settings = arguments[0], arguments[1:]
     binary = os.environ.get("SKEWD", "target/release/skewd")
     for name, limit in STREAMS:
         path = os.path.join(folder, f"{name}.csv")
         if not os.path.exists(path):
             print(f"{name}: {path} is not there")
             continue
-        report = replay(binary, path, limit, settings)
-        scores = ", ".join(
-            f"{learner['name']} {learner['windowed']['pr_auc_rare']:.3f}" for learner in report["learners"]
-        )
-        print(f"{name}: {report['examples_per_second'] / 1000:.0f} k/s; {scores}", flush=True)
+        reports = [replay(binary, path, limit, [f"seed={seed + 1}", *settings]) for seed in range(seeds)]
+        scores = scores_of(reports)
+        speed = max(report["examples_per_second"] for report in reports)
+        first = next(iter(scores.values()))
+        means = ", ".join(f"{learner} {sum(of) / len(of):.3f}" for learner, of in scores.items())
+        print(f"{name}: {speed / 1000:.0f} k/s; {means}; {min(first):.3f} to {max(first):.3f}", flush=True)
 
 
 if __name__ == "__main__":
