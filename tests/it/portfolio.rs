@@ -201,6 +201,7 @@ fn every_loss_and_schedule_learns_and_survives_a_restart() {
         ],
         &["learner.lambda_anneal_examples=2000"],
         &["learner.kl_budget=0.2"],
+        &["learner.averaging_examples=500"],
     ] {
         let mut all = vec!["learner.batch_size=16"];
         all.extend(settings);
