@@ -10,7 +10,7 @@ use crate::{checkpoint, codec, evaluate, learner, loss, model, serve, stream};
 
 mod layers;
 
-pub use layers::{Layers, parse_assignment};
+pub use layers::{Layers, describes_a_learner, parse_assignment};
 
 /// What is wrong with a setting: enough for a person to repair it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

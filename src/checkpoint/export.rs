@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{Checkpoint, Error, at};
 use crate::state::Blob;
 
-/// Writes the parameters as a safetensors file: `layer.000.weight` (`[outputs, inputs]`), `layer.000.bias`, …; the
-/// header's metadata name the examples and the digest.
+/// Writes the parameters as a safetensors file: `layer.000.weight` (`[outputs, inputs]`), `layer.000.bias`, …, in a
+/// portfolio with the name of the member before them; the header's metadata name the examples and the digest.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -60,10 +60,52 @@ pub fn export_safetensors(checkpoint: &Checkpoint, path: &Path) -> Result<(), Er
     fs::write(path, bytes).map_err(at(path))
 }
 
-/// `model.layer.000.weight` is a parameter; momentum is not.
+/// What a parameter is called: `layer.000.weight` of a single learner, `NAME.layer.000.weight` of a member of a portfolio,
+/// `NAME-average.layer.000.weight` of its average. Momentum and the guard's copies are no parameters.
 fn parameter_name(name: &str) -> Option<String> {
-    let inner = name.strip_prefix("model.")?;
-    let (layer, what) = inner.strip_prefix("param.")?.split_once('.')?;
+    let (owner, inner) = name.split_once("model.param.")?;
+    let (layer, what) = inner.split_once('.')?;
     let layer: usize = layer.parse().ok()?;
-    Some(format!("layer.{layer:03}.{what}"))
+    let parameter = format!("layer.{layer:03}.{what}");
+    if owner.is_empty() {
+        return Some(parameter);
+    }
+    if owner == "average." {
+        return Some(format!("average.{parameter}"));
+    }
+    let member = owner.strip_prefix("member.")?.strip_suffix('.')?;
+    match member.strip_suffix(".average") {
+        Some(member) => Some(format!("{member}-average.{parameter}")),
+        None if member.ends_with("guard.good") => None,
+        None => Some(format!("{member}.{parameter}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_named_after_their_learner() {
+        for (name, wanted) in [
+            ("model.param.000.weight", Some("layer.000.weight")),
+            (
+                "average.model.param.001.bias",
+                Some("average.layer.001.bias"),
+            ),
+            (
+                "member.sgd.model.param.000.weight",
+                Some("sgd.layer.000.weight"),
+            ),
+            (
+                "member.sgd.average.model.param.000.weight",
+                Some("sgd-average.layer.000.weight"),
+            ),
+            ("member.sgd.guard.good.model.param.000.weight", None),
+            ("guard.good.model.param.000.weight", None),
+            ("model.momentum.000.weight", None),
+        ] {
+            assert_eq!(parameter_name(name).as_deref(), wanted, "{name}");
+        }
+    }
 }

@@ -57,6 +57,12 @@ pub fn combinations(config: &Config, grid: &[String]) -> Result<Vec<Lane>, Failu
 
 fn with(config: &Config, assignments: &[String]) -> Result<Config, config::Error> {
     let mut layers = Layers::over(config);
+    let keys = || assignments.iter().filter_map(|text| text.split('=').next());
+    let is_described = keys().any(config::describes_a_learner);
+    if is_described && config.learner.portfolio.is_empty() {
+        // Values of one learner are compared; a mode among the assignments comes later and wins.
+        layers.add_assignment("learner.mode=single")?;
+    }
     for assignment in assignments {
         layers.add_assignment(assignment)?;
     }

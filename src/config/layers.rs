@@ -15,6 +15,8 @@ const TEST_PREFIX: &str = "SKEWD_TEST_";
 /// Tables whose keys are not ours.
 const OPEN_TABLES: [&str; 2] = [PROPERTIES, "decision.costs"];
 const PROPERTIES: &str = "kafka.properties";
+/// Keys of `[learner]` that a portfolio shares, and so describe no single learner.
+const SHARED_KEYS: [&str; 4] = ["mode", "portfolio", "batch_size", "batch_linger_ms"];
 /// No setting has a name of more parts: nesting them as tables takes stack for each.
 const MOST_PARTS: usize = 8;
 
@@ -160,11 +162,27 @@ impl Layers {
         Ok(())
     }
 
+    /// Who describes a learner wants that one: where a table says how to learn and none says `learner.mode`, it is "single".
+    fn settle_mode(&mut self) {
+        let learner = self.typed.get("learner").and_then(Value::as_table);
+        let keys = learner.into_iter().flat_map(Table::keys);
+        let is_described = self.typed.contains_key("model")
+            || self.typed.contains_key("loss")
+            || keys
+                .map(|key| format!("learner.{key}"))
+                .any(|key| describes_a_learner(&key));
+        if is_described && lookup(&self.typed, "learner.mode").is_none() {
+            let single = nest("learner.mode", Value::String("single".to_owned()));
+            merge(&mut self.typed, single);
+        }
+    }
+
     /// Everything typed, over the defaults, as checked settings.
     ///
     /// # Errors
     /// The first value of a wrong type, or that cannot work.
-    pub fn finish(self) -> Result<Config, Error> {
+    pub fn finish(mut self) -> Result<Config, Error> {
+        self.settle_mode();
         let typed = self.typed.clone();
         let config: Config =
             serde_path_to_error::deserialize(Value::Table(self.typed)).map_err(|error| {
@@ -177,6 +195,16 @@ impl Layers {
             })?;
         config.check()?;
         Ok(config)
+    }
+}
+
+/// Whether a setting says how one learner learns, rather than what a portfolio shares.
+#[must_use]
+pub fn describes_a_learner(key: &str) -> bool {
+    match key.split_once('.') {
+        Some(("model" | "loss", _)) => true,
+        Some(("learner", key)) => !SHARED_KEYS.contains(&key),
+        _ => false,
     }
 }
 

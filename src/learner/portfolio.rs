@@ -384,6 +384,7 @@ mod tests {
             ]
         );
         let settings = Settings {
+            mode: Mode::Single,
             averaging_examples: 10,
             ..Settings::default()
         };

@@ -98,7 +98,7 @@ impl Default for Settings {
         let weights = absgd::Settings::default();
         let pace = ScheduleSettings::default();
         Self {
-            mode: Mode::Single,
+            mode: Mode::Portfolio,
             lambda: weights.lambda,
             gamma: weights.gamma,
             normalizer_start: weights.normalizer_start,
