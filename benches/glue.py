@@ -88,7 +88,12 @@ def glue(path):
 
 
 def ours(skewd, path):
-    settings = ["model.hidden=[128,64]", f"learner.batch_size={BATCH}"]
+    settings = [
+        "model.hidden=[128,64]",
+        f"learner.batch_size={BATCH}",
+        "schema.encoding=standard",
+        "schema.recent_shares=false",
+    ]
     arguments = [part for setting in settings for part in ("--set", setting)]
     subprocess.run([skewd, "replay", path, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

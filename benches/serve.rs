@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 const FEATURES: usize = 30;
 const CALLERS: u32 = 4;
 const RATE: u32 = 1000;
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 6] = [
     "model.hidden=[128,64]",
+    "schema.encoding=standard",
+    "schema.recent_shares=false",
     "learner.batch_size=128",
     "http.listen=127.0.0.1:0",
     "admin.listen=127.0.0.1:0",

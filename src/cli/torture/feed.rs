@@ -97,7 +97,11 @@ impl Feed {
             Self::Embedded => victim
                 .get("/v1/examples")
                 .and_then(|bounds| bounds["next_offset"].as_u64())
-                .ok_or_else(|| Failure::internal("the daemon does not tell how far its log goes")),
+                .ok_or_else(|| {
+                    Failure::internal(
+                        "the daemon does not tell how far its log goes, or has ended; repeat it with the same --seed",
+                    )
+                }),
             Self::Kafka(kafka) => {
                 let found = check_brokers(kafka).map_err(Failure::io)?;
                 u64::try_from(found.records).map_err(Failure::internal)
