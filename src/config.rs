@@ -215,6 +215,14 @@ impl Config {
         Ok(changed)
     }
 
+    /// The decision's settings, with what is served by default beside this mode.
+    fn settled_decision(&self) -> evaluate::DecisionSettings {
+        let mut decision = self.decision.clone();
+        let is_portfolio = self.learner.mode == learner::Mode::Portfolio;
+        decision.calibration = decision.calibration.settled(is_portfolio);
+        decision
+    }
+
     /// What a learner needs to know.
     ///
     /// # Errors
@@ -226,7 +234,7 @@ impl Config {
             loss: self.loss.clone(),
             codec: Arc::new(self.schema.clone()),
             evaluation: self.evaluation.clone(),
-            decision: self.decision.clone(),
+            decision: self.settled_decision(),
             seed: self.seed,
             device: model::parse_device(&self.device)
                 .map_err(|reason| self.complaint("device", reason))?,

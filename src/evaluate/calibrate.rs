@@ -189,7 +189,9 @@ impl Calibrator {
         let values = |len| state.f64_exact("calibration.map", len);
         let map = match classes {
             0 | 1 => values(0).map(|_| Map::Nothing)?,
-            2 => Map::Binary(Box::new(Binary::of_values(values(binary::VALUES)?))),
+            2 => Map::Binary(Box::new(Binary::of_values(
+                values(binary::VALUES).or_else(|_| values(binary::EARLIER_VALUES))?,
+            ))),
             _ => Map::Vector(Vector::of_values(classes, values(vector::values(classes))?)),
         };
         Ok(Self {
@@ -204,23 +206,19 @@ impl Calibrator {
     }
 }
 
-/// Shares of two forecasters by Bayes' rule: `first` of the first, given the probabilities that each gave to what
-/// happened. The cumulative log-loss of the mixture is at most the better one's plus `-ln` of its first share.
-fn reweighed(share: f64, of_first: f64, of_second: f64) -> f64 {
-    let first = share * of_first;
-    first / (first + (1.0 - share) * of_second)
-}
-
 /// Keeps the share of either forecaster above this, so that one which has lost can come back after a drift: about
 /// fourteen nats of better forecasts win everything back.
 const LEAST_SHARE: f64 = 1e-6;
 
-/// The share of the raw probabilities to begin with: corrections have to earn their place.
-const RAW_SHARE: f64 = 0.9;
+/// The share of the raw probabilities to begin with. Small: a correction that came in later would rank the rows from then
+/// on against those of before on another scale.
+const RAW_SHARE: f64 = 0.01;
 
-/// [`reweighed`], within [`LEAST_SHARE`].
+/// The share of the raw forecasts by Bayes' rule, given the probabilities that both gave to what happened, within
+/// [`LEAST_SHARE`]. The cumulative log-loss of the mixture is at most the better one's plus `-ln` of its first share.
 fn guarded(raw_share: f64, of_raw: f64, of_corrected: f64) -> f64 {
-    reweighed(raw_share, of_raw, of_corrected).clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
+    let raw = raw_share * of_raw;
+    (raw / (raw + (1.0 - raw_share) * of_corrected)).clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
 }
 
 /// Probabilities below this count as this much, before logarithms are taken.

@@ -97,11 +97,25 @@ impl Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Calibration {
-    /// As learned.
+    /// On for a portfolio, off for one learner: who describes a learner sees its output.
     #[default]
+    Auto,
+    /// As learned.
     Off,
     /// Calibrated on the prequential predictions.
     On,
+}
+
+impl Calibration {
+    /// What it comes to beside a portfolio, or beside one learner.
+    #[must_use]
+    pub fn settled(self, is_portfolio: bool) -> Self {
+        match self {
+            Self::Auto if is_portfolio => Self::On,
+            Self::Auto => Self::Off,
+            settled => settled,
+        }
+    }
 }
 
 /// The `[decision]` table.

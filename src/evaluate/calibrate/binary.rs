@@ -1,6 +1,6 @@
 //! Two classes: one strictly increasing map of the logit.
 
-use super::{RAW_SHARE, SMALLEST, guarded, reweighed, sigmoid};
+use super::{RAW_SHARE, SMALLEST, guarded, sigmoid};
 
 /// Knots of the correction, at the whole logits from -9 to 9.
 const KNOTS: usize = 19;
@@ -11,21 +11,22 @@ const LEAST_SLOPE: f64 = 0.1;
 /// Largest correction of a knot, in logits.
 const LARGEST: f64 = 4.0;
 /// Prior deviations of the slope and of the offset.
-const DEVIATIONS: (f64, f64) = (0.3, 0.5);
+const DEVIATIONS: (f64, f64) = (1.0, 2.0);
 /// Logits beyond this count as this much when the slope is learned: one extreme row must not decide it.
 const FAR: f64 = 8.0;
 /// A knot begins with steps of one over this ...
 const KNOT_PRIOR: f64 = 100.0;
 /// ... and never takes smaller ones than this: it follows whatever drifts, and no sum of residuals can grow beyond the
-/// distance that the knot has moved divided by this.
-const KNOT_STEP: f64 = 0.02;
-/// How readily the mixture of raw and straightened changes sides: the share of each example that goes back to one half.
-const FORGET: f64 = 1e-4;
+/// distance that the knot has moved divided by this. Larger ones would shuffle rows that lie close together.
+const KNOT_STEP: f64 = 0.015;
 /// Least curvature of the loss that an example counts with.
 const LEAST_CURVATURE: (f64, f64) = (1e-6, 1e-4);
 
 /// Numbers that [`Binary::to_values`] gives.
-pub(super) const VALUES: usize = 7 + 2 * KNOTS;
+pub(super) const VALUES: usize = 6 + 2 * KNOTS;
+/// What it gave in earlier builds: one more, the sixth, that nothing needs.
+pub(super) const EARLIER_VALUES: usize = VALUES + 1;
+const EARLIER: usize = 5;
 
 /// The map and what it needs to learn.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +35,6 @@ pub(super) struct Binary {
     slope: f64,
     offset: f64,
     covariance: [f64; 3],
-    /// Share of the raw probability beside the straightened one, before the knots.
-    bent_share: f64,
     /// Share of the raw probability in the result.
     raw_share: f64,
     corrections: [f64; KNOTS],
@@ -45,7 +44,6 @@ pub(super) struct Binary {
 /// One row on its way through the map; probabilities are of the second class.
 struct Passage {
     raw_logit: f64,
-    raw: f64,
     straight: f64,
     knot: usize,
     /// How far the row lies on the way to the next knot.
@@ -60,7 +58,6 @@ impl Binary {
             slope: 1.0,
             offset: 0.0,
             covariance: [slope * slope, 0.0, offset * offset],
-            bent_share: 0.5,
             raw_share: RAW_SHARE,
             corrections: [0.0; KNOTS],
             evidence: [0.0; KNOTS],
@@ -79,12 +76,7 @@ impl Binary {
         let side = |p: f32| f64::from(p).max(SMALLEST);
         // The smaller of the two has all its digits; the larger one is rounded near 1.
         let raw_logit = side(row[1]).ln() - side(row[0]).ln();
-        let straight_logit = self.slope * raw_logit + self.offset;
-        let (share, rest) = (self.bent_share, 1.0 - self.bent_share);
-        let mixed =
-            |sign: f64| share * sigmoid(sign * raw_logit) + rest * sigmoid(sign * straight_logit);
-        let logit =
-            mixed(1.0).max(f64::MIN_POSITIVE).ln() - mixed(-1.0).max(f64::MIN_POSITIVE).ln();
+        let logit = self.slope * raw_logit + self.offset;
         let place = (logit - FIRST_KNOT).clamp(0.0, (KNOTS - 1) as f64);
         let knot = (place as usize).min(KNOTS - 2);
         let beyond = place - knot as f64;
@@ -92,8 +84,7 @@ impl Binary {
             (1.0 - beyond) * self.corrections[knot] + beyond * self.corrections[knot + 1];
         Passage {
             raw_logit,
-            raw: sigmoid(raw_logit),
-            straight: sigmoid(straight_logit),
+            straight: sigmoid(logit),
             knot,
             beyond,
             logit: logit + correction,
@@ -114,14 +105,11 @@ impl Binary {
         let passage = self.pass(row);
         let happened = label as f64;
         let sign = 2.0 * happened - 1.0;
-        let of = |p: f64| if label == 1 { p } else { 1.0 - p }.max(SMALLEST);
         let corrected = sigmoid(passage.logit);
         let of_raw = sigmoid(sign * passage.raw_logit).max(SMALLEST);
         let of_corrected = sigmoid(sign * passage.logit).max(SMALLEST);
         let served = self.raw_share * of_raw + (1.0 - self.raw_share) * of_corrected;
         self.raw_share = guarded(self.raw_share, of_raw, of_corrected);
-        let bent = reweighed(self.bent_share, of(passage.raw), of(passage.straight));
-        self.bent_share = FORGET * 0.5 + (1.0 - FORGET) * bent;
         self.move_knots(&passage, happened - corrected, corrected);
         self.straighten(
             passage.raw_logit,
@@ -172,20 +160,24 @@ impl Binary {
     pub(super) fn to_values(&self) -> Vec<f64> {
         let mut values = vec![self.slope, self.offset];
         values.extend(self.covariance);
-        values.extend([self.bent_share, self.raw_share]);
+        values.push(self.raw_share);
         values.extend(self.corrections);
         values.extend(self.evidence);
         values
     }
 
-    /// From [`VALUES`] numbers.
+    /// From [`VALUES`] numbers, or from [`EARLIER_VALUES`].
     pub(super) fn of_values(values: &[f64]) -> Self {
+        let mut values = values.to_vec();
+        if values.len() == EARLIER_VALUES {
+            values.remove(EARLIER);
+        }
         let mut binary = Self::new();
         (binary.slope, binary.offset) = (values[0], values[1]);
         binary.covariance.copy_from_slice(&values[2..5]);
-        (binary.bent_share, binary.raw_share) = (values[5], values[6]);
-        binary.corrections.copy_from_slice(&values[7..7 + KNOTS]);
-        binary.evidence.copy_from_slice(&values[7 + KNOTS..]);
+        binary.raw_share = values[5];
+        binary.corrections.copy_from_slice(&values[6..6 + KNOTS]);
+        binary.evidence.copy_from_slice(&values[6 + KNOTS..]);
         binary
     }
 }
