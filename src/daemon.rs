@@ -10,6 +10,7 @@ mod control;
 mod http;
 mod letters;
 pub(crate) mod open;
+mod poison;
 mod publish;
 pub(crate) mod recording;
 mod saver;
@@ -30,6 +31,7 @@ use crate::telemetry::Meters;
 
 use control::{Control, Holding};
 use letters::Letters;
+use poison::Poison;
 use publish::{Moment, Publisher, Shared};
 use recording::Recording;
 use saver::Saver;
@@ -51,6 +53,7 @@ struct Trainer {
     learner: Learner,
     letters: Letters,
     saver: Saver,
+    poison: Poison,
     publisher: Publisher,
     control: Control,
     meters: Meters,
@@ -138,6 +141,7 @@ impl Trainer {
                 Outcome::Unlabelled => self.meters.unlabelled(),
                 Outcome::Example { .. } => {}
             }
+            self.watch_poison(&arrival);
             self.recording.recorder.saw(&arrival);
             let started = Instant::now();
             let report = self
@@ -257,6 +261,7 @@ impl Trainer {
                 .letters
                 .trouble()
                 .or_else(|| self.recording.journal.trouble()),
+            poison: self.poison.trouble(),
             durable: self.recording.journal.durable(),
         };
         self.publisher.publish(

@@ -14,6 +14,7 @@ use super::control::Control;
 use super::http::{self, Servers};
 use super::letters::Letters;
 use super::open::{open_letters, open_source};
+use super::poison::Poison;
 use super::publish::{Publisher, Shared};
 use super::recording::Recording;
 use super::saver::{Saved, Saver};
@@ -98,6 +99,7 @@ impl Daemon {
         }
         let mut trainer = Trainer {
             saver: Saver::new(&config, saved.kept, saved.last, Instant::now()),
+            poison: Poison::default(),
             letters: Letters::new(sink, topic_name(&config)),
             control: Control::new(orders, halt.map(|halt| halt.to_string())),
             publisher,

@@ -136,7 +136,7 @@ pub struct Status {
 pub struct SourceFacts {
     /// `embedded`, `kafka` or `file`.
     pub kind: String,
-    /// `running`, `degraded`, `halted`, `ended`...
+    /// `running`, `degraded`, `poisoned_source`, `paused`, `halted`...
     pub state: String,
     /// What to know about that state; empty when there is nothing.
     pub detail: String,

@@ -80,6 +80,7 @@ pub const TABLE: &[Entry] = &[
     counter("skewd_dead_letters_total", &["reason"], "Bad records written to the dead letters, by reason."),
     gauge("skewd_consumer_lag_records", &["topic", "partition"], "Records of the stream that were not read yet."),
     gauge("skewd_last_event_timestamp_seconds", &[], "Newest timestamp of a consumed record, since the epoch."),
+    gauge("skewd_source_poisoned", &[], "1 from the record on that makes more than half of the last 10,000 bad until no more than a quarter is."),
     gauge("skewd_training_halted", &[], "1 while training has stopped until a person acts; predictions go on."),
     counter("skewd_train_steps_total", &[], "Steps that moved the parameters."),
     counter("skewd_train_examples_total", &["class"], "Examples learned, by class."),
