@@ -14,6 +14,7 @@ mod poison;
 mod publish;
 pub(crate) mod recording;
 mod saver;
+mod scrub;
 mod secrets;
 #[cfg(test)]
 mod simulation;
@@ -35,6 +36,7 @@ use poison::Poison;
 use publish::{Moment, Publisher, Shared};
 use recording::Recording;
 use saver::Saver;
+use scrub::Scrubber;
 
 /// Records taken from the source at once: few enough that commands and linger are never far away.
 const POLL_RECORDS: usize = 1024;
@@ -53,6 +55,7 @@ struct Trainer {
     learner: Learner,
     letters: Letters,
     saver: Saver,
+    scrubber: Scrubber,
     poison: Poison,
     publisher: Publisher,
     control: Control,
@@ -232,6 +235,9 @@ impl Trainer {
                 tracing::warn!(%error, "the source did not note the checkpoint's positions");
             }
         }
+        if self.scrubber.tend(now) {
+            self.saver.outdated();
+        }
         if self.saver.due(now, &self.learner) && self.letters.settled() {
             self.save(now);
         }
@@ -260,7 +266,8 @@ impl Trainer {
             trouble: self
                 .letters
                 .trouble()
-                .or_else(|| self.recording.journal.trouble()),
+                .or_else(|| self.recording.journal.trouble())
+                .or_else(|| self.scrubber.trouble()),
             poison: self.poison.trouble(),
             durable: self.recording.journal.durable(),
         };
