@@ -9,6 +9,7 @@ pub(crate) mod changes;
 mod control;
 mod http;
 mod letters;
+mod limits;
 pub(crate) mod open;
 mod poison;
 mod publish;
@@ -350,6 +351,7 @@ pub struct Daemon {
 /// # Errors
 /// An exit code and what to do.
 pub fn serve(config: Config) -> Result<(), Failure> {
+    limits::raise_open_files(config.http.max_connections);
     Daemon::start(config)?.run_until(None, |daemon| {
         tracing::info!(address = %daemon.address, admin = %daemon.admin_address, "serving");
     })

@@ -27,6 +27,7 @@ pub mod settings;
 mod statistics;
 pub mod tls;
 pub mod tokens;
+mod turns;
 mod v2;
 mod v2_tensors;
 

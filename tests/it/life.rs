@@ -85,6 +85,25 @@ fn without_file_descriptors_the_daemon_waits_for_some_and_goes_on() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+#[test]
+fn a_soft_limit_of_file_descriptors_is_raised_to_the_hard_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -S -n 64; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_skewd"),
+    ]);
+    let daemon = Daemon::start_as(command, dir.path(), &OFTEN);
+    let held: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(&daemon.address).unwrap())
+        .collect();
+    daemon.feed(&as_json(&rows(160, 7)));
+    daemon.wait_for_examples(160);
+    drop(held);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 /// Names in the folder of the checkpoints, in order.
 fn checkpoints(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir.join("checkpoints"))
