@@ -6,6 +6,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The variable that asks for a crash.
 pub const VARIABLE: &str = "SKEWD_TEST_CRASH";
@@ -32,6 +33,24 @@ pub fn is_broken(name: &str) -> bool {
         .get_or_init(|| std::env::var(BREAK).ok())
         .as_deref()
         .is_some_and(|broken| broken == name)
+}
+
+/// The variable that makes a place slow: `name=MS`.
+pub const SLOW: &str = "SKEWD_TEST_SLOW";
+
+/// How long whoever passes the place of this name has to wait there, so that a test can stand in for a slow disk.
+#[must_use]
+pub fn delay(name: &str) -> Option<Duration> {
+    static ASKED: OnceLock<Option<(String, Duration)>> = OnceLock::new();
+    let asked = ASKED.get_or_init(|| {
+        let text = std::env::var(SLOW).ok()?;
+        let (name, ms) = text.split_once('=')?;
+        Some((name.to_owned(), Duration::from_millis(ms.parse().ok()?)))
+    });
+    asked
+        .as_ref()
+        .filter(|(asked, _)| asked == name)
+        .map(|(_, wait)| *wait)
 }
 
 struct Asked {

@@ -9,10 +9,13 @@ pub(crate) mod changes;
 mod control;
 mod http;
 mod letters;
+mod limits;
 pub(crate) mod open;
+mod poison;
 mod publish;
 pub(crate) mod recording;
 mod saver;
+mod scrub;
 mod secrets;
 #[cfg(test)]
 mod simulation;
@@ -30,9 +33,11 @@ use crate::telemetry::Meters;
 
 use control::{Control, Holding};
 use letters::Letters;
+use poison::Poison;
 use publish::{Moment, Publisher, Shared};
 use recording::Recording;
 use saver::Saver;
+use scrub::Scrubber;
 
 /// Records taken from the source at once: few enough that commands and linger are never far away.
 const POLL_RECORDS: usize = 1024;
@@ -51,6 +56,8 @@ struct Trainer {
     learner: Learner,
     letters: Letters,
     saver: Saver,
+    scrubber: Scrubber,
+    poison: Poison,
     publisher: Publisher,
     control: Control,
     meters: Meters,
@@ -138,6 +145,7 @@ impl Trainer {
                 Outcome::Unlabelled => self.meters.unlabelled(),
                 Outcome::Example { .. } => {}
             }
+            self.watch_poison(&arrival);
             self.recording.recorder.saw(&arrival);
             let started = Instant::now();
             let report = self
@@ -228,6 +236,9 @@ impl Trainer {
                 tracing::warn!(%error, "the source did not note the checkpoint's positions");
             }
         }
+        if self.scrubber.tend(now) {
+            self.saver.outdated();
+        }
         if self.saver.due(now, &self.learner) && self.letters.settled() {
             self.save(now);
         }
@@ -256,7 +267,9 @@ impl Trainer {
             trouble: self
                 .letters
                 .trouble()
-                .or_else(|| self.recording.journal.trouble()),
+                .or_else(|| self.recording.journal.trouble())
+                .or_else(|| self.scrubber.trouble()),
+            poison: self.poison.trouble(),
             durable: self.recording.journal.durable(),
         };
         self.publisher.publish(
@@ -338,6 +351,7 @@ pub struct Daemon {
 /// # Errors
 /// An exit code and what to do.
 pub fn serve(config: Config) -> Result<(), Failure> {
+    limits::raise_open_files(config.http.max_connections);
     Daemon::start(config)?.run_until(None, |daemon| {
         tracing::info!(address = %daemon.address, admin = %daemon.admin_address, "serving");
     })

@@ -80,6 +80,10 @@ fn describe() {
     gauge!("skewd_build_info", "version" => env!("CARGO_PKG_VERSION"), "build" => profile).set(1.0);
     counter!("skewd_snapshot_failures_total").increment(0);
     counter!("skewd_snapshots_total").increment(0);
+    counter!("skewd_snapshots_skipped_total").increment(0);
+    counter!("skewd_snapshot_scrubs_total").increment(0);
+    gauge!("skewd_snapshots_damaged").set(0.0);
+    record_poison(false);
 }
 
 /// What the metrics of a board need beside the board.
@@ -170,6 +174,22 @@ pub fn record_checkpoint(written: bool) {
     } else {
         counter!("skewd_snapshot_failures_total").increment(1);
     }
+}
+
+/// Notes that a checkpoint was due while another was being written.
+pub fn record_checkpoint_skipped() {
+    counter!("skewd_snapshots_skipped_total").increment(1);
+}
+
+/// Notes that the kept checkpoints were read again, and how many are damaged.
+pub fn record_scrub(damaged: usize) {
+    counter!("skewd_snapshot_scrubs_total").increment(1);
+    gauge!("skewd_snapshots_damaged").set(damaged as f64);
+}
+
+/// Notes whether most of the last records are bad.
+pub fn record_poison(poisoned: bool) {
+    gauge!("skewd_source_poisoned").set(f64::from(u8::from(poisoned)));
 }
 
 /// Notes that a bad record was written to the dead letters.

@@ -11,6 +11,7 @@ mod format;
 pub mod journal;
 mod lock;
 mod save;
+mod scrub;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use export::export_safetensors;
 pub use lock::{DirLock, LockError};
 pub use save::{save, save_on};
+pub use scrub::{Scrubbed, scrub, scrub_on};
 
 use disk::{Disk, Os};
 
@@ -45,6 +47,8 @@ pub struct Settings {
     pub keep: usize,
     /// Bytes of the journal that are kept, beyond what the kept checkpoints need.
     pub journal_bytes: u64,
+    /// Seconds between two readings of the kept files; 0 = never.
+    pub scrub_every_seconds: u64,
 }
 
 impl Default for Settings {
@@ -54,6 +58,7 @@ impl Default for Settings {
             every_seconds: 60,
             keep: 3,
             journal_bytes: 256 << 20,
+            scrub_every_seconds: 6 * 3600,
         }
     }
 }

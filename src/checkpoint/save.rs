@@ -62,6 +62,9 @@ fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut file = disk.open(path).map_err(at(path))?;
     file.write_at(0, bytes).map_err(at(path))?;
     crash::point("checkpoint.before_sync");
+    if let Some(wait) = crash::delay("checkpoint.sync") {
+        std::thread::sleep(wait);
+    }
     file.sync().map_err(at(path))?;
     verify(disk, path, bytes)
 }

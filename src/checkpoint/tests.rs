@@ -69,6 +69,24 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 }
 
 #[test]
+fn a_flipped_bit_in_a_kept_file_is_found_and_the_file_named() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(scrub(dir.path()).unwrap().whole, 0);
+    let paths: Vec<PathBuf> = (1..=3)
+        .map(|step| save(dir.path(), &sample(step), 3).unwrap())
+        .collect();
+    let clean = scrub(dir.path()).unwrap();
+    assert_eq!((clean.whole, clean.damaged.len()), (3, 0));
+    let mut bytes = fs::read(&paths[1]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&paths[1], bytes).unwrap();
+    let found = scrub(dir.path()).unwrap();
+    assert_eq!((found.whole, found.damaged.len()), (2, 1));
+    assert_eq!(found.damaged[0].path, paths[1]);
+}
+
+#[test]
 fn a_newer_format_is_refused_as_such() {
     let mut bytes = format::encode(&sample(3));
     let body = bytes.len() - blake3::OUT_LEN;

@@ -14,9 +14,11 @@ use super::control::Control;
 use super::http::{self, Servers};
 use super::letters::Letters;
 use super::open::{open_letters, open_source};
+use super::poison::Poison;
 use super::publish::{Publisher, Shared};
 use super::recording::Recording;
 use super::saver::{Saved, Saver};
+use super::scrub::Scrubber;
 use super::secrets::Secrets;
 use super::{Daemon, Failure, Trainer};
 use crate::checkpoint::{self, Checkpoint, DirLock};
@@ -98,6 +100,8 @@ impl Daemon {
         }
         let mut trainer = Trainer {
             saver: Saver::new(&config, saved.kept, saved.last, Instant::now()),
+            scrubber: Scrubber::new(&config, Instant::now()),
+            poison: Poison::default(),
             letters: Letters::new(sink, topic_name(&config)),
             control: Control::new(orders, halt.map(|halt| halt.to_string())),
             publisher,

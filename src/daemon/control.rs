@@ -11,6 +11,7 @@ use crate::learner::Event;
 use crate::learner::recorded::Change;
 use crate::serve::{Command, CommandError};
 use crate::stream::SourceStatus;
+use crate::telemetry;
 
 /// A source that fails again and again is reported this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -57,7 +58,8 @@ pub(super) enum Holding {
 /// Commands and holds.
 pub(super) struct Control {
     commands: mpsc::Receiver<Command>,
-    paused: bool,
+    /// Why learning is held.
+    paused: Option<String>,
     halted: Option<String>,
     complained: Option<Instant>,
 }
@@ -66,17 +68,17 @@ impl Control {
     pub fn new(commands: mpsc::Receiver<Command>, halted: Option<String>) -> Self {
         Self {
             commands,
-            paused: false,
+            paused: None,
             halted,
             complained: None,
         }
     }
 
     pub fn holding(&self) -> Holding {
-        match (&self.halted, self.paused) {
+        match (&self.halted, &self.paused) {
             (Some(_), _) => Holding::Halt,
-            (None, true) => Holding::Pause,
-            (None, false) => Holding::Nothing,
+            (None, Some(_)) => Holding::Pause,
+            (None, None) => Holding::Nothing,
         }
     }
 
@@ -84,8 +86,13 @@ impl Control {
         self.halted = Some(reason);
     }
 
+    /// Holds learning until an operator resumes it.
+    pub fn pause(&mut self, reason: String) {
+        self.paused = Some(reason);
+    }
+
     pub fn paused(&self) -> bool {
-        self.paused
+        self.paused.is_some()
     }
 
     /// True when a repeated failure may be reported again.
@@ -101,13 +108,10 @@ impl Control {
 
     /// State and detail of the source, as people see them.
     pub fn source_state(&self, status: &SourceStatus) -> (String, String) {
-        match (&self.halted, self.paused) {
+        match (&self.halted, &self.paused) {
             (Some(reason), _) => ("halted".to_owned(), reason.clone()),
-            (None, true) => (
-                "paused".to_owned(),
-                "an operator paused learning".to_owned(),
-            ),
-            (None, false) => (status.state.to_owned(), status.detail.clone()),
+            (None, Some(reason)) => ("paused".to_owned(), reason.clone()),
+            (None, None) => (status.state.to_owned(), status.detail.clone()),
         }
     }
 }
@@ -119,12 +123,16 @@ impl Trainer {
             // A client that went away does not need its answer.
             match command {
                 Command::Pause(reply) => {
-                    self.control.paused = true;
+                    self.control.pause("an operator paused learning".to_owned());
                     self.show();
                     let _ = reply.send(Ok(json!({ "paused": true, "step": self.learner.steps() })));
                 }
                 Command::Resume(reply) => {
-                    self.control.paused = false;
+                    if self.control.paused.take().is_some() && self.poison.trouble().is_some() {
+                        // Who resumes has seen it: as many bad records are needed again.
+                        self.poison.forget();
+                        telemetry::record_poison(false);
+                    }
                     self.show();
                     let _ =
                         reply.send(Ok(json!({ "paused": false, "step": self.learner.steps() })));

@@ -105,6 +105,8 @@ pub(super) struct Moment {
     pub now: Instant,
     /// What a person should know.
     pub trouble: Option<String>,
+    /// Why most records are not learned.
+    pub poison: Option<String>,
     /// Examples taken up to which the journal is durable.
     pub durable: u64,
 }
@@ -198,11 +200,7 @@ impl Publisher {
         source: &mut dyn Source,
         control: &Control,
     ) {
-        let Moment {
-            now,
-            trouble,
-            durable,
-        } = moment;
+        let (now, durable) = (moment.now, moment.durable);
         let model_due = self.serve_durable(durable);
         if self.new_model && self.copied.is_none() && due(self.model_at, now, MODEL_EVERY) {
             match learner.snapshot() {
@@ -215,7 +213,7 @@ impl Publisher {
         let model_due = self.serve_durable(durable) || model_due;
         let board_due = std::mem::take(&mut self.board_due) || due(self.board_at, now, BOARD_EVERY);
         if board_due {
-            self.publish_board(now, learner, intake, source, control, trouble);
+            self.publish_board(moment, learner, intake, source, control);
         }
         if model_due || board_due {
             self.version += 1;
@@ -235,12 +233,11 @@ impl Publisher {
 
     fn publish_board(
         &mut self,
-        now: Instant,
+        moment: Moment,
         learner: &mut Learner,
         intake: &Intake,
         source: &mut dyn Source,
         control: &Control,
-        trouble: Option<String>,
     ) {
         let discovering = (!intake.discovered()).then(|| Discovering {
             seen: intake.buffered_labelled(),
@@ -248,14 +245,22 @@ impl Publisher {
         });
         let board = learner.board(discovering);
         let lag = source.lag();
-        self.measure_rate(now, board.examples);
+        self.measure_rate(moment.now, board.examples);
         let mut status = self.template.clone();
         status.examples_per_second = self.rate;
         status.paused = control.paused();
         (status.source.state, status.source.detail) = control.source_state(&source.status());
-        if let Some(trouble) = trouble.filter(|_| status.source.state == "running") {
-            status.source.state = "degraded".to_owned();
-            status.source.detail = trouble;
+        let known = [
+            ("poisoned_source", moment.poison),
+            ("degraded", moment.trouble),
+        ];
+        if status.source.state == "running"
+            && let Some((state, detail)) = known
+                .into_iter()
+                .find_map(|(state, detail)| Some((state, detail?)))
+        {
+            status.source.state = state.to_owned();
+            status.source.detail = detail;
         }
         status.source.lag = lag.clone();
         let facts = telemetry::Facts {

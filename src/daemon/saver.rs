@@ -46,6 +46,8 @@ pub(super) struct Saver {
     kept: VecDeque<(u64, Positions)>,
     last: Option<Saved>,
     last_try: Instant,
+    /// Examples taken and time when a checkpoint was last begun, or left out because another was being written.
+    mark: (u64, Instant),
     failed: bool,
     fresh: bool,
     /// The state has changed without a batch.
@@ -60,7 +62,9 @@ impl Saver {
         last: Option<Saved>,
         now: Instant,
     ) -> Self {
+        let mark = (last.as_ref().map_or(0, |last| last.taken), now);
         Self {
+            mark,
             dir: config.in_data_dir(checkpoints::FOLDER),
             kind: config.source.kind,
             settings: config.checkpoint.clone(),
@@ -89,8 +93,12 @@ impl Saver {
     }
 
     /// True when a checkpoint should be written now.
-    pub fn due(&self, now: Instant, learner: &Learner) -> bool {
-        if self.in_flight.is_some() || !self.stale(learner) {
+    pub fn due(&mut self, now: Instant, learner: &Learner) -> bool {
+        if self.in_flight.is_some() {
+            self.count_skipped(now, learner.taken());
+            return false;
+        }
+        if !self.stale(learner) {
             return false;
         }
         let waited = now.duration_since(self.last_try);
@@ -103,6 +111,18 @@ impl Saver {
             || waited >= Duration::from_secs(self.settings.every_seconds)
     }
 
+    /// One checkpoint at a time: where the disk is slower than the interval, those between are left out, and counted.
+    fn count_skipped(&mut self, now: Instant, taken: u64) {
+        let (mark, at) = self.mark;
+        let late = now.duration_since(at) >= Duration::from_secs(self.settings.every_seconds);
+        // A rollback takes nothing back of what was taken.
+        let learned = taken.saturating_sub(mark);
+        if learned >= self.settings.every_examples || (late && learned > 0) {
+            self.mark = (taken, now);
+            telemetry::record_checkpoint_skipped();
+        }
+    }
+
     /// Begins to write what the learner knows.
     pub fn save(
         &mut self,
@@ -113,6 +133,7 @@ impl Saver {
         journal: Waiter,
     ) {
         self.last_try = now;
+        self.mark = (learner.taken(), now);
         self.outdated = false;
         let boundary = learner.positions().clone();
         let mut positions = boundary.clone();

@@ -20,6 +20,7 @@ use super::access::Caller;
 use super::media::content_type;
 use super::problem::{Code, Problem};
 use super::routes::{Load, Route, find};
+use super::turns::Turns;
 use super::{App, HttpFact};
 
 /// Which listener a router belongs to.
@@ -41,12 +42,16 @@ pub struct Gate {
     kilobytes: Arc<Semaphore>,
     /// One permit a subscriber to the events.
     pub subscribers: Arc<Semaphore>,
+    /// For work that takes a processor for a while.
+    pub turns: Turns,
     in_flight: AtomicUsize,
 }
 
 /// Held as long as the request costs something; blocking work keeps a clone.
 #[derive(Clone)]
-pub struct Permit(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+pub struct Permit(
+    #[expect(dead_code, reason = "held for its drop")] pub(super) Arc<OwnedSemaphorePermit>,
+);
 
 const KILOBYTE: usize = 1024;
 /// How much of a refused body is read over, and for how long.
@@ -60,6 +65,7 @@ impl Gate {
             permits: Arc::new(Semaphore::new(settings.max_in_flight)),
             kilobytes: Arc::new(Semaphore::new(settings.max_buffered_bytes / KILOBYTE)),
             subscribers: Arc::new(Semaphore::new(settings.max_subscribers)),
+            turns: Turns::one_a_core(settings.request_timeout()),
             in_flight: AtomicUsize::new(0),
             listener,
             app,
@@ -376,29 +382,6 @@ fn secure(headers: &mut HeaderMap) {
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
-}
-
-/// Runs work that would hold up other requests on a thread of its own; the permit stays taken meanwhile,
-/// also when the client has gone.
-///
-/// # Errors
-/// When the work panicked.
-pub async fn blocking<T: Send + 'static>(
-    permit: Option<Permit>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    let task = tokio::task::spawn_blocking(move || {
-        let result = work();
-        drop(permit);
-        result
-    });
-    task.await.map_err(|_| {
-        tracing::error!("work of a request panicked");
-        Problem::new(
-            Code::Internal,
-            "the request could not be answered: the daemon's log says more",
-        )
-    })
 }
 
 /// How long is left of a request that waits for something, keeping time to answer.

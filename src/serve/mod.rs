@@ -27,6 +27,7 @@ pub mod settings;
 mod statistics;
 pub mod tls;
 pub mod tokens;
+mod turns;
 mod v2;
 mod v2_tensors;
 
@@ -136,7 +137,7 @@ pub struct Status {
 pub struct SourceFacts {
     /// `embedded`, `kafka` or `file`.
     pub kind: String,
-    /// `running`, `degraded`, `halted`, `ended`...
+    /// `running`, `degraded`, `poisoned_source`, `paused`, `halted`...
     pub state: String,
     /// What to know about that state; empty when there is nothing.
     pub detail: String,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::guard::{Gate, Permit, blocking, patience};
+use super::guard::{Gate, Permit, patience};
 use super::problem::{Code, Problem};
 use super::{App, Model};
 use crate::example::{Positions, Prediction};
@@ -49,7 +49,8 @@ pub async fn predict(
     let json = if body.len() <= SMALL_BYTES {
         answer(&*model, &body)?
     } else {
-        blocking(Some(permit), move || answer(&*model, &body)).await??
+        let work = move || answer(&*model, &body);
+        gate.turns.take(permit, work).await??
     };
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }

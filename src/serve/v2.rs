@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::guard::{Gate, Permit, blocking};
+use super::guard::{Gate, Permit};
 use super::health::check_ready;
 use super::predict::{check_rows, checked, rows, served};
 use super::problem::{Code, Problem};
@@ -167,7 +167,8 @@ pub async fn infer(
             })?,
     };
     let app = Arc::clone(&gate.app);
-    blocking(Some(permit), move || answer(&app, &*model, &body, head)).await?
+    let work = move || answer(&app, &*model, &body, head);
+    gate.turns.take(permit, work).await?
 }
 
 fn answer(app: &App, model: &dyn Model, body: &[u8], head: usize) -> Result<Response, Problem> {

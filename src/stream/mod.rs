@@ -25,6 +25,18 @@ pub struct Settings {
     pub kind: Kind,
     /// Payload bytes that the embedded log keeps; older records go once a checkpoint no longer needs them.
     pub retention_bytes: u64,
+    /// What to do when more than half of the last 10,000 records are bad.
+    pub on_poison: OnPoison,
+}
+
+/// What to do when most records are bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPoison {
+    /// Say so and read on.
+    Continue,
+    /// Hold learning until an operator resumes it.
+    Pause,
 }
 
 /// Which stream the daemon reads.
@@ -45,6 +57,7 @@ impl Default for Settings {
         Self {
             kind: Kind::Embedded,
             retention_bytes: 1 << 30,
+            on_poison: OnPoison::Continue,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What ends the daemon, and what does not: dead threads, a data folder that goes away, no file descriptors left.
 
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::support::{Daemon, as_json, rows};
+use crate::support::{Daemon, PATIENCE, as_json, rows};
 
 const OFTEN: [&str; 4] = [
     "schema.features=a,b,c,d",
@@ -80,5 +82,113 @@ fn without_file_descriptors_the_daemon_waits_for_some_and_goes_on() {
     daemon.feed(&as_json(&rows(160, 8)));
     daemon.wait_for_examples(320);
     assert_eq!(daemon.admin("POST", "/v1/checkpoint", "").0, 200);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_soft_limit_of_file_descriptors_is_raised_to_the_hard_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -S -n 64; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_skewd"),
+    ]);
+    let daemon = Daemon::start_as(command, dir.path(), &OFTEN);
+    let held: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(&daemon.address).unwrap())
+        .collect();
+    daemon.feed(&as_json(&rows(160, 7)));
+    daemon.wait_for_examples(160);
+    drop(held);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Names in the folder of the checkpoints, in order.
+fn checkpoints(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir.join("checkpoints"))
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Waits until the folder of the checkpoints looks so.
+fn wait_for_files(dir: &Path, as_wanted: impl Fn(&[String]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !as_wanted(&checkpoints(dir)) {
+        assert!(Instant::now() < deadline, "{:?}", checkpoints(dir));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The value of a series without labels.
+fn series(daemon: &Daemon, name: &str) -> u64 {
+    let (_, text) = daemon.get("/metrics");
+    let mut lines = text.as_str().unwrap().lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_default().parse().unwrap()
+}
+
+#[test]
+fn while_a_slow_disk_takes_one_checkpoint_no_other_is_begun_and_all_else_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skewd"));
+    // Longer than the test: what is seen here is seen while the first one is being written.
+    command.env("SKEWD_TEST_SLOW", "checkpoint.sync=600000");
+    let daemon = Daemon::start_as(command, dir.path(), &OFTEN);
+    daemon.feed(&as_json(&rows(64, 3)));
+    wait_for_files(dir.path(), |names| names == [".writing-checkpoint"]);
+    let mut learned = 64;
+    for seed in 0..10 {
+        daemon.feed(&as_json(&rows(128, seed)));
+        learned += 128;
+        daemon.wait_for_examples(learned);
+        let (status, answer) =
+            daemon.post("/v1/predict", "application/json", r#"{"rows":[[1,2,3,4]]}"#);
+        assert_eq!(status, 200, "{answer}");
+    }
+    assert_eq!(checkpoints(dir.path()), [".writing-checkpoint"]);
+    assert_eq!(series(&daemon, "skewd_snapshots_total"), 0);
+    let skipped = series(&daemon, "skewd_snapshots_skipped_total");
+    assert!((1..=20).contains(&skipped), "{skipped} of at most 20");
+    daemon.kill();
+    // The journal has what no checkpoint got.
+    let daemon = Daemon::start(dir.path(), &OFTEN);
+    daemon.wait_for_examples(learned);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn bits_that_rot_in_a_kept_checkpoint_are_found_named_and_replaced_while_all_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [&OFTEN[..], &["checkpoint.scrub_every_seconds=1"]].concat();
+    let daemon = Daemon::start(dir.path(), &settings);
+    for seed in 1..=3 {
+        daemon.feed(&as_json(&rows(64, seed)));
+        daemon.wait_for_examples(64 * seed);
+        assert_eq!(daemon.admin("POST", "/v1/checkpoint", "").0, 200);
+    }
+    let newest = checkpoints(dir.path()).pop().unwrap();
+    let path = dir.path().join("checkpoints").join(&newest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+    daemon.wait_for("the damaged file to be named", |model| {
+        let source = &model["source"];
+        source["state"] == "degraded" && source["detail"].as_str().unwrap().contains(&newest)
+    });
+    daemon.feed(&as_json(&rows(64, 4)));
+    daemon.wait_for_examples(256);
+    // Whole ones are written at every look that finds damage, until the damaged one is no longer kept.
+    daemon.wait_for("all to be well again", |model| {
+        model["source"]["state"] == "running"
+    });
+    assert!(!checkpoints(dir.path()).contains(&newest));
+    assert_eq!(series(&daemon, "skewd_snapshots_damaged"), 0);
+    assert!(series(&daemon, "skewd_snapshot_scrubs_total") >= 2);
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -172,3 +172,67 @@ fn escaped(text: &str) -> String {
         .trim_matches('"')
         .to_owned()
 }
+
+/// The value of a series without labels.
+fn gauge(daemon: &Daemon, name: &str) -> String {
+    let (_, text) = daemon.get("/metrics");
+    let text = text.as_str().unwrap();
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found
+        .unwrap_or_else(|| panic!("no series {name}"))
+        .to_owned()
+}
+
+#[test]
+fn a_stream_that_is_mostly_bad_is_said_from_the_exact_record_on_and_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path(), &SETTINGS);
+    daemon.feed(&vec!["bad".to_owned(); 5_000]);
+    daemon.feed(&as_json(&rows(64, 1)));
+    daemon.wait_for_examples(64);
+    assert_eq!(daemon.get("/v1/model").1["source"]["state"], "running");
+    assert_eq!(gauge(&daemon, "skewd_source_poisoned"), "0");
+    daemon.feed(&["bad".to_owned()]);
+    daemon.wait_for("poisoned_source", |model| {
+        let source = &model["source"];
+        source["state"] == "poisoned_source"
+            && source["detail"]
+                .as_str()
+                .unwrap()
+                .contains("partition 0 offset 5064,")
+    });
+    assert_eq!(gauge(&daemon, "skewd_source_poisoned"), "1");
+    daemon.feed(&as_json(&rows(64, 2)));
+    daemon.wait_for_examples(128);
+    // 7,372 good ones leave 2,500 bad ones of the last 10,000.
+    daemon.feed(&as_json(&rows(7_372, 3)));
+    daemon.wait_for("the end of it", |model| {
+        model["source"]["state"] == "running"
+    });
+    assert_eq!(gauge(&daemon, "skewd_source_poisoned"), "0");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_stream_that_is_mostly_bad_pauses_where_that_is_wanted_until_somebody_has_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [&SETTINGS[..], &["source.on_poison=pause"]].concat();
+    let daemon = Daemon::start(dir.path(), &settings);
+    let mut lines = vec!["bad".to_owned(); 7_000];
+    lines.extend(as_json(&rows(64, 1)));
+    daemon.feed(&lines);
+    daemon.wait_for("a pause", |model| {
+        model["paused"] == true
+            && model["source"]["state"] == "paused"
+            && model["source"]["detail"]
+                .as_str()
+                .unwrap()
+                .contains("/v1/resume")
+    });
+    assert_eq!(daemon.get("/v1/model").1["examples"], 0);
+    assert_eq!(daemon.admin("POST", "/v1/resume", "").0, 200);
+    daemon.wait_for_examples(64);
+    assert_eq!(daemon.stop(), Some(0));
+}

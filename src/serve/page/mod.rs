@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use super::guard::blocking;
 use super::problem::{Code, Problem};
+use super::turns::blocking;
 
 static INDEX: LazyLock<String> =
     LazyLock::new(|| include_str!("index.html").replace("{version}", env!("CARGO_PKG_VERSION")));
@@ -74,7 +74,7 @@ fn text(media: &'static str, body: &'static str) -> Response {
 
 async fn plotly(headers: &HeaderMap) -> Result<Response, Problem> {
     let compressed = takes_zstd(headers);
-    let body = blocking(None, move || charts(compressed))
+    let body = blocking(move || charts(compressed))
         .await?
         .map_err(|error| {
             tracing::error!(%error, "plotly.js could not be read from the binary");

@@ -65,7 +65,7 @@
       return ["bad", "training halted", source.detail];
     }
     if (board.paused) {
-      return ["wait", "paused", "an operator holds learning; predictions go on"];
+      return ["wait", "paused", `${source.detail}; predictions go on`];
     }
     if (source.state !== "running") {
       return ["wait", source.state, source.detail];

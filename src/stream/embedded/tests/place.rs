@@ -28,9 +28,16 @@ pub(super) struct Faults {
     pub(super) syncs: AtomicI64,
     /// Syncs so far.
     pub(super) synced: AtomicU64,
-    /// Closed: syncs wait.
-    pub(super) gate: Mutex<bool>,
-    pub(super) opened: Condvar,
+    /// Where syncs wait while it is closed.
+    gate: Mutex<Gate>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    closed: bool,
+    /// A sync waits.
+    holds: bool,
 }
 
 impl Faults {
@@ -46,12 +53,22 @@ impl Faults {
     }
 
     pub(super) fn close_gate(&self) {
-        *self.gate.lock().unwrap() = true;
+        self.gate.lock().unwrap().closed = true;
+    }
+
+    /// Waits until a sync waits at the closed gate: the writer has taken what was queued.
+    pub(super) fn wait_for_a_sync(&self) {
+        let gate = self.gate.lock().unwrap();
+        let (_gate, timeout) = self
+            .moved
+            .wait_timeout_while(gate, LONG, |gate| !gate.holds)
+            .unwrap();
+        assert!(!timeout.timed_out(), "no sync came to the gate");
     }
 
     pub(super) fn open_gate(&self) {
-        *self.gate.lock().unwrap() = false;
-        self.opened.notify_all();
+        self.gate.lock().unwrap().closed = false;
+        self.moved.notify_all();
     }
 
     pub(super) fn spend(counter: &AtomicI64, kind: io::ErrorKind) -> io::Result<()> {
@@ -87,9 +104,12 @@ impl StorageBackend for Faulty {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut gate = self.faults.gate.lock().unwrap();
-        while *gate {
-            gate = self.faults.opened.wait(gate).unwrap();
+        while gate.closed {
+            gate.holds = true;
+            self.faults.moved.notify_all();
+            gate = self.faults.moved.wait(gate).unwrap();
         }
+        gate.holds = false;
         self.faults.synced.fetch_add(1, SeqCst);
         Faults::spend(&self.faults.syncs, io::ErrorKind::Other)?;
         self.file.sync_data()
