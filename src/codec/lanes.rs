@@ -87,16 +87,16 @@ pub(super) fn rank(knots: &[f32], value: f32) -> (usize, usize) {
 /// are the same as there; a processor that cannot gets the same bits slowly.
 #[inline(always)]
 fn ln_1p(x: f64) -> f64 {
-    const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-1;
-    const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+    const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     const SERIES: [f64; 7] = [
-        6.666_666_666_666_735_130e-1,
-        3.999_999_999_940_941_908e-1,
-        2.857_142_874_366_239_149e-1,
-        2.222_219_843_214_978_396e-1,
-        1.818_357_216_161_805_012e-1,
-        1.531_383_769_920_937_332e-1,
-        1.479_819_860_511_658_591e-1,
+        0.666_666_666_666_673_5,
+        0.399_999_999_994_094_2,
+        0.285_714_287_436_623_9,
+        0.222_221_984_321_497_84,
+        0.181_835_721_616_180_5,
+        0.153_138_376_992_093_73,
+        0.147_981_986_051_165_86,
     ];
     /// The high words of 2^-29, of sqrt(2) - 1, and of 2^53.
     const TINY: u64 = 0x3e20_0000;
@@ -104,7 +104,7 @@ fn ln_1p(x: f64) -> f64 {
     const HUGE: u64 = 0x4340_0000;
     /// Bits of a mantissa from which on u/2 is nearer to 1 than u.
     const UPPER_HALF: u64 = 0x6_a09e;
-    const TWO_THIRDS: f64 = 0.666_666_666_666_666_66;
+    const TWO_THIRDS: f64 = 0.666_666_666_666_666_6;
     const TWO_52: f64 = 4_503_599_627_370_496.0;
 
     let high = x.to_bits() >> 32;

@@ -1,7 +1,7 @@
 //! A number literal at the start of some bytes -> what the row holds of it, several digits at a time.
 //!
 //! The result is that of `literal.parse::<f64>() as f32`, to the bit. Up to fifteen digits it is computed that way: digits
-//! and powers of ten are exact in f64, and one division rounds once. Up to nineteen digits the quotient is within a few
+//! and powers of ten are exact in f64, and one division rounds once. Up to eighteen digits the quotient is within a few
 //! units of the last place of the right f64; it is used where that cannot change the f32. Whatever is left goes to the
 //! standard library.
 
@@ -19,14 +19,14 @@ const POWERS: [f64; 19] = [
 const INVERSES: [f64; 8] = [1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7];
 /// Digits and the point that one look takes in.
 const LOOK: usize = 16;
-/// Digits behind those that still fit into 64 bits.
-const MORE: usize = 4;
-const TENS: [u64; MORE + 1] = [1, 10, 100, 1000, 10_000];
+/// Digits behind those that still fit into an i64.
+const MORE: usize = 3;
+const TENS: [u64; MORE + 1] = [1, 10, 100, 1000];
 /// The bits of an f64 that an f32 has no room for.
 const LOST: u64 = (1 << 29) - 1;
 /// Half of the last place of an f32, in those bits.
 const HALF: u64 = 1 << 28;
-/// More than the quotient of nineteen digits can be off, in units of the last place of f64.
+/// More than the quotient of eighteen digits can be off, in units of the last place of f64.
 const SLACK: u64 = 16;
 
 /// A number at the start of some bytes.
@@ -207,7 +207,7 @@ fn long(bytes: &[u8], negative: bool, digits: u128, whole: usize) -> Option<(f32
     if bytes.get(end).is_some_and(|byte| byte | 0x20 == b'e') {
         return with_care(bytes);
     }
-    let quotient = value as f64 / POWERS[LOOK - 1 - whole + more];
+    let quotient = value as i64 as f64 / POWERS[LOOK - 1 - whole + more];
     if (quotient.to_bits() & LOST).abs_diff(HALF) <= SLACK {
         return with_care(bytes);
     }
