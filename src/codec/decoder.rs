@@ -7,6 +7,7 @@ use super::csv_record::{Columns, CsvRecords};
 use super::found::Found;
 use super::json;
 use super::plan::Plan;
+use super::quick;
 use super::reject::{Fault, Reason};
 use super::scratch::Scratch;
 
@@ -17,6 +18,7 @@ pub(super) struct Decoder {
     csv: CsvRecords,
     /// The last record was an envelope: a guess for the next.
     envelope: bool,
+    pace: Pace,
     /// A payload on which the decoder panics.
     #[cfg(test)]
     pub panic_on: Option<Vec<u8>>,
@@ -29,6 +31,7 @@ impl Decoder {
             plan,
             csv: CsvRecords::new(),
             envelope: false,
+            pace: Pace::default(),
             #[cfg(test)]
             panic_on: None,
         }
@@ -58,18 +61,72 @@ impl Decoder {
         payload: Option<&'a [u8]>,
         columns: Option<&Arc<Columns>>,
     ) -> Result<(Found<'a>, &'a [f32]), Fault> {
-        let text = text_of(payload, self.plan.max_record_bytes, columns.is_some())?;
         #[cfg(test)]
-        assert_ne!(self.panic_on.as_deref(), payload, "told to panic");
-        let mut found = match columns {
-            Some(columns) => self
-                .csv
-                .record(&self.plan, &mut self.scratch, text, columns)?,
-            None => json::record(&self.plan, &mut self.scratch, text, &mut self.envelope)?,
+        assert!(
+            payload.is_none() || self.panic_on.as_deref() != payload,
+            "told to panic"
+        );
+        let mut found = match payload.and_then(|payload| self.quick(payload, columns)) {
+            Some(found) => found,
+            None => {
+                let text = text_of(payload, self.plan.max_record_bytes, columns.is_some())?;
+                let (plan, scratch) = (&self.plan, &mut self.scratch);
+                match columns {
+                    Some(columns) => self.csv.record(plan, scratch, text, columns)?,
+                    None => json::record(plan, scratch, text, &mut self.envelope)?,
+                }
+            }
         };
         match found.fault.take() {
             Some(fault) => Err(fault),
             None => Ok((found, &self.scratch.row)),
+        }
+    }
+}
+
+impl Decoder {
+    /// The record, if it is a usual one and the records before gave reason to try.
+    fn quick<'a>(
+        &mut self,
+        payload: &'a [u8],
+        columns: Option<&Arc<Columns>>,
+    ) -> Option<Found<'a>> {
+        if payload.len() > self.plan.max_record_bytes || !self.pace.tries() {
+            return None;
+        }
+        let (plan, scratch) = (&self.plan, &mut self.scratch);
+        let found = match columns {
+            Some(columns) => self.csv.quick(plan, scratch, payload, columns),
+            None => quick::record(plan, scratch, payload, self.envelope),
+        };
+        self.pace.note(found.is_some());
+        found
+    }
+}
+
+/// When to try the quick way: less and less often while it fails, so that a stream of unusual records pays next to nothing.
+#[derive(Debug, Default)]
+struct Pace {
+    failures: u32,
+    pause: u32,
+}
+
+impl Pace {
+    /// Failures in a row beyond which the pauses grow no longer.
+    const MOST: u32 = 6;
+
+    fn tries(&mut self) -> bool {
+        let now = self.pause == 0;
+        self.pause = self.pause.saturating_sub(1);
+        now
+    }
+
+    fn note(&mut self, success: bool) {
+        if success {
+            self.failures = 0;
+        } else {
+            self.failures = (self.failures + 1).min(Self::MOST);
+            self.pause = (1 << self.failures) - 1;
         }
     }
 }

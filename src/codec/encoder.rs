@@ -1,20 +1,20 @@
 //! Rows -> inputs of the model, with what is known of the numbers so far.
 
 use super::moments::Moments;
-use super::quantiles::{Quantiles, REACH};
+use super::passes::{Encode, Observe};
+use super::quantiles::Quantiles;
 use super::schema::{Kind, Schema};
 use super::settings::Encoding;
 use crate::state::{Error, State};
+use crate::wide::wide;
 
-/// Standardised numbers are cut here: one outlier must not move the model alone.
-const CUT: f64 = 8.0;
 /// Further forms of a number under `robust`, in the order of their inputs after the standardised one.
 const FORMS: [&str; 3] = ["log", "quantile", "missing"];
-const LOG: usize = 1;
-const QUANTILE: usize = 2;
-const MISSING: usize = 3;
+pub(super) const LOG: usize = 1;
+pub(super) const QUANTILE: usize = 2;
+pub(super) const MISSING: usize = 3;
 /// Parts of a number under [`Encoder::with_pieces`].
-const PIECES: usize = 8;
+pub(super) const PIECES: usize = 8;
 
 /// Encodes rows and learns what their numbers look like.
 ///
@@ -40,23 +40,54 @@ const PIECES: usize = 8;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoder {
-    encoding: Encoding,
-    columns: Vec<Column>,
+    pub(super) encoding: Encoding,
+    pub(super) columns: Vec<Column>,
+    /// The columns again: numbers that stand side by side.
+    pub(super) runs: Vec<Run>,
     names: Vec<String>,
     /// Inputs before the pieces.
-    plain_width: usize,
-    moments: Moments,
+    pub(super) plain_width: usize,
+    pub(super) moments: Moments,
     /// Of the signed logs, and the quantiles; for `robust`.
-    compressed: Option<(Moments, Quantiles)>,
+    pub(super) compressed: Option<(Moments, Quantiles)>,
 }
 
 /// The inputs of one feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Column {
+pub(super) enum Column {
     /// Inputs from `input` on; its index among the numbers.
     Number { input: usize, number: usize },
     /// `buckets` inputs from `input` on.
     Category { input: usize, buckets: usize },
+}
+
+/// Neighbouring features that are numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Run {
+    /// The first feature, its index among the numbers, its first input.
+    pub column: usize,
+    pub number: usize,
+    pub input: usize,
+    pub length: usize,
+}
+
+fn runs(columns: &[Column]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        let Column::Number { input, number } = *column else {
+            continue;
+        };
+        match runs.last_mut() {
+            Some(run) if run.column + run.length == index => run.length += 1,
+            _ => runs.push(Run {
+                column: index,
+                number,
+                input,
+                length: 1,
+            }),
+        }
+    }
+    runs
 }
 
 impl Encoder {
@@ -88,6 +119,7 @@ impl Encoder {
         }
         Self {
             encoding,
+            runs: runs(&columns),
             columns,
             plain_width: names.len(),
             names,
@@ -145,45 +177,21 @@ impl Encoder {
     /// Replaces `out` with the inputs of the rows, row-major, [`Encoder::width`] a row. Rows have one value a
     /// feature of the schema.
     pub fn encode<'a>(&self, rows: impl Iterator<Item = &'a [f32]>, out: &mut Vec<f32>) {
-        let scales = match self.encoding {
-            Encoding::Raw => Vec::new(),
-            Encoding::Standard | Encoding::Robust => self.moments.scales(),
-        };
-        let compressed = self
-            .compressed
-            .as_ref()
-            .map(|(logs, quantiles)| (logs.scales(), quantiles));
         out.clear();
-        for row in rows {
-            let start = out.len();
-            out.resize(start + self.width(), 0.0);
-            let (inputs, pieces) = out[start..].split_at_mut(self.plain_width);
-            for (value, column) in row.iter().zip(&self.columns) {
-                match *column {
-                    Column::Number { input, .. } if value.is_nan() => {
-                        if compressed.is_some() {
-                            inputs[input + MISSING] = 1.0;
-                        }
-                    }
-                    Column::Category { .. } if value.is_nan() => {}
-                    Column::Number { input, number } => {
-                        inputs[input] = scales
-                            .get(number)
-                            .map_or(*value, |scale| scaled(f64::from(*value), *scale));
-                        if let Some((logs, quantiles)) = &compressed {
-                            inputs[input + LOG] = scaled(signed_log(*value), logs[number]);
-                            let place = quantiles.place(number, *value);
-                            inputs[input + QUANTILE] = place;
-                            let own = number * PIECES..(number + 1) * PIECES;
-                            if let Some(pieces) = pieces.get_mut(own) {
-                                fill(place, pieces);
-                            }
-                        }
-                    }
-                    Column::Category { input, buckets } => {
-                        inputs[input + (*value as usize).min(buckets - 1)] = 1.0;
-                    }
-                }
+        wide(Encode {
+            encoder: self,
+            rows,
+            out,
+        });
+    }
+
+    /// Writes the inputs of the categories of a row; all are 0 before.
+    pub(super) fn write_categories(&self, row: &[f32], inputs: &mut [f32]) {
+        for (value, column) in row.iter().zip(&self.columns) {
+            if let Column::Category { input, buckets } = *column
+                && !value.is_nan()
+            {
+                inputs[input + (*value as usize).min(buckets - 1)] = 1.0;
             }
         }
     }
@@ -193,26 +201,10 @@ impl Encoder {
         if self.encoding == Encoding::Raw {
             return;
         }
-        for row in rows {
-            for (value, column) in row.iter().zip(&self.columns) {
-                let Column::Number { number, .. } = *column else {
-                    continue;
-                };
-                if value.is_nan() {
-                    continue;
-                }
-                self.moments.add(number, f64::from(*value));
-                if let Some((logs, _)) = &mut self.compressed {
-                    logs.add(number, signed_log(*value));
-                }
-            }
-            if let Some((_, quantiles)) = &mut self.compressed {
-                let values = row.iter().zip(&self.columns);
-                quantiles.add(values.filter_map(|(value, column)| {
-                    matches!(column, Column::Number { .. }).then_some(*value)
-                }));
-            }
-        }
+        wide(Observe {
+            encoder: self,
+            rows,
+        });
         if let Some((_, quantiles)) = &mut self.compressed {
             quantiles.refresh();
         }
@@ -294,22 +286,4 @@ impl Encoder {
         }
         Ok(encoder)
     }
-}
-
-/// Standardised and cut.
-fn scaled(value: f64, (mean, scale): (f64, f64)) -> f32 {
-    ((value - mean) * scale).clamp(-CUT, CUT) as f32
-}
-
-/// Fills the pieces from the lowest up to a place among the quantiles.
-fn fill(place: f32, pieces: &mut [f32]) {
-    let filled = (place / REACH as f32 + 1.0) / 2.0 * pieces.len() as f32;
-    for (index, piece) in pieces.iter_mut().enumerate() {
-        *piece = (filled - index as f32).clamp(0.0, 1.0);
-    }
-}
-
-/// Tames wide ranges on both sides of zero.
-fn signed_log(value: f32) -> f64 {
-    f64::from(value.abs()).ln_1p().copysign(f64::from(value))
 }

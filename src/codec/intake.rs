@@ -214,28 +214,36 @@ impl Intake {
 
     /// Decodes a record by the schema.
     fn arrive(&mut self, record: Record, columns: Option<&Arc<Columns>>) -> Arrival {
-        let verdict = self
-            .decoder
-            .decode(record.payload.as_deref(), columns)
-            .and_then(|(found, row)| {
-                let Some(label) = found.label else {
-                    return Ok(Outcome::Unlabelled);
-                };
-                let (class, new_class) = self.classes.number(&label, &self.settings)?;
-                let example = Example {
-                    row: row.into(),
-                    class,
-                    weight: found.weight,
-                    id: found.id.map(Into::into),
-                    time: found.time,
-                };
-                Ok(Outcome::Example {
+        match self.example(&record, columns) {
+            Ok(Some((example, new_class, unknown_fields))) => Arrival {
+                partition: record.partition,
+                offset: record.offset,
+                outcome: Outcome::Example {
                     example,
                     new_class,
-                    unknown_fields: found.unknown,
-                })
-            });
-        arrival(record, verdict)
+                    unknown_fields,
+                },
+            },
+            Ok(None) => arrival(record, Ok(Outcome::Unlabelled)),
+            Err(fault) => arrival(record, Err(fault)),
+        }
+    }
+
+    /// The example of a record, its label if that is new, and the number of its unknown fields; `None` without a label.
+    fn example(&mut self, record: &Record, columns: Option<&Arc<Columns>>) -> Result<Found, Fault> {
+        let (found, row) = self.decoder.decode(record.payload.as_deref(), columns)?;
+        let Some(label) = found.label else {
+            return Ok(None);
+        };
+        let (class, new_class) = self.classes.number(&label, &self.settings)?;
+        let example = Example {
+            row: row.into(),
+            class,
+            weight: found.weight,
+            id: found.id.map(Into::into),
+            time: found.time,
+        };
+        Ok(Some((example, new_class, found.unknown)))
     }
 
     /// The arrival of a record from which no schema followed: bad, unlabelled, or without any feature.
@@ -267,6 +275,9 @@ impl Intake {
     }
 }
 
+/// What [`Intake::example`] gives.
+type Found = Option<(Example, Option<Arc<str>>, u32)>;
+
 fn arrival(record: Record, verdict: Result<Outcome, Fault>) -> Arrival {
     let (partition, offset) = (record.partition, record.offset);
     let outcome = verdict.unwrap_or_else(|fault| Outcome::Rejected {
@@ -286,6 +297,9 @@ struct Classes {
     by_name: HashMap<Arc<str>, u32>,
 }
 
+/// So many classes are compared with one after the other before they are looked up.
+const FEW: usize = 4;
+
 impl Classes {
     fn new(settings: &Settings, names: Vec<Arc<str>>) -> Self {
         debug_assert!(settings.classes.is_empty() || !names.is_empty());
@@ -295,6 +309,10 @@ impl Classes {
 
     /// The index of a label that may appear, if it did, or why it may not.
     fn known(&self, label: &str, settings: &Settings) -> Result<Option<u32>, Fault> {
+        let mut first = self.names.iter().take(FEW);
+        if let Some(class) = first.position(|name| **name == *label) {
+            return Ok(Some(class as u32));
+        }
         if let Some(class) = self.by_name.get(label) {
             return Ok(Some(*class));
         }

@@ -8,10 +8,11 @@
 //! | `value`, `found` | what a value means, the same in JSON and CSV |
 //! | `plan`, `scratch` | settings and schema compiled; memory kept between records |
 //! | `json`, `json_walk`, `json_value`, `csv_record` | the two syntaxes |
+//! | `quick`, `number` | the usual record and the usual number, read faster |
 //! | `decoder` | one record: bytes -> row, label, weight, id |
 //! | `discovery`, `survey`, `fields` | the schema of a stream that names none |
 //! | `intake` | the whole: records in, arrivals out, classes numbered |
-//! | `encoder` | rows -> inputs of the model |
+//! | `encoder`, `passes`, `lanes`, `moments`, `quantiles` | rows -> inputs of the model; what is known of the numbers; loops over them |
 //! | `rows`, `split` | rows of predictions; records of a request body |
 //!
 //! # What a value means
@@ -34,9 +35,13 @@ mod intake;
 mod json;
 mod json_value;
 mod json_walk;
+mod lanes;
 mod moments;
+mod number;
+mod passes;
 mod plan;
 mod quantiles;
+mod quick;
 pub mod reject;
 mod rows;
 mod schema;

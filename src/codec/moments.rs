@@ -1,5 +1,6 @@
 //! Running mean and deviation of numbers.
 
+use super::lanes::{Scales, welford};
 use crate::state::{Error, State};
 
 /// Count, mean and sum of squared deviations of each of a row of numbers, by Welford's recurrence (1962) in f64, one value
@@ -20,11 +21,16 @@ impl Moments {
         }
     }
 
-    pub(super) fn add(&mut self, index: usize, value: f64) {
-        self.counts[index] += 1;
-        let before = value - self.means[index];
-        self.means[index] += before / self.counts[index] as f64;
-        self.squares[index] += before * (value - self.means[index]);
+    /// Takes the values of a row for the numbers from `first` on; NaN = missing.
+    #[inline(always)]
+    pub(super) fn add(&mut self, first: usize, values: &[f64]) {
+        let numbers = first..first + values.len();
+        welford(
+            values,
+            &mut self.counts[numbers.clone()],
+            &mut self.means[numbers.clone()],
+            &mut self.squares[numbers],
+        );
     }
 
     /// Takes over what `other` knows of a number.
@@ -35,16 +41,19 @@ impl Moments {
     }
 
     /// Mean and 1 / standard deviation (of the population) of each number; 0 for the latter where there is none.
-    pub(super) fn scales(&self) -> Vec<(f64, f64)> {
-        let moments = self.counts.iter().zip(&self.means).zip(&self.squares);
-        let scale = |((count, mean), squares): ((&u64, &f64), &f64)| {
+    pub(super) fn scales(&self) -> Scales {
+        let moments = self.counts.iter().zip(&self.squares);
+        let scale = |(count, squares): (&u64, &f64)| {
             let deviation = (squares / *count as f64).sqrt();
             if *count < 2 || deviation <= 0.0 {
-                return (*mean, 0.0);
+                return 0.0;
             }
-            (*mean, 1.0 / deviation)
+            1.0 / deviation
         };
-        moments.map(scale).collect()
+        Scales {
+            means: self.means.clone(),
+            scales: moments.map(scale).collect(),
+        }
     }
 
     /// Writes everything under a prefix.

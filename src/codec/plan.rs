@@ -38,11 +38,66 @@ pub(super) struct Entry {
     pub envelope: bool,
 }
 
+/// How a name stands in the usual record: in quotes, a colon right behind.
+#[derive(Debug, Clone)]
+pub(super) struct Spelling {
+    /// The first sixteen bytes, zeros behind its end, and ones where it has bytes.
+    start: u128,
+    mask: u128,
+    text: Box<[u8]>,
+    /// The index of the feature, where this is the name of a number and nothing else; else [`Spelling::OTHER`].
+    pub number: u32,
+}
+
+impl Spelling {
+    /// Bytes that are compared at once.
+    const START: usize = 16;
+    /// The name of something else than a number.
+    pub const OTHER: u32 = u32::MAX;
+
+    fn new(name: &str) -> Self {
+        let special = |byte: u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+        // A name that needs an escape matches nothing: no text begins with a zero byte.
+        let text = if name.bytes().any(special) {
+            vec![0; Self::START]
+        } else {
+            format!("\"{name}\":").into_bytes()
+        };
+        let (mut start, mut mask) = ([0; Self::START], [0; Self::START]);
+        for (place, byte) in text.iter().take(Self::START).enumerate() {
+            start[place] = *byte;
+            mask[place] = 0xff;
+        }
+        Self {
+            text: text.into(),
+            start: u128::from_le_bytes(start),
+            mask: u128::from_le_bytes(mask),
+            number: Self::OTHER,
+        }
+    }
+
+    /// Its length, if the text begins with it and goes on for some bytes.
+    #[inline(always)]
+    pub fn begins(&self, text: &[u8]) -> Option<usize> {
+        let start = u128::from_le_bytes(*text.first_chunk::<{ Self::START }>()?);
+        if (start ^ self.start) & self.mask != 0 {
+            return None;
+        }
+        let length = self.text.len();
+        if length > Self::START && text.get(Self::START..length)? != &self.text[Self::START..] {
+            return None;
+        }
+        Some(length)
+    }
+}
+
 /// The names that mean something in one kind of object.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table {
     /// In the order in which a record is first expected to hold them.
     pub entries: Vec<Entry>,
+    /// One for each entry.
+    pub spellings: Vec<Spelling>,
     by_name: HashMap<Box<str>, u32>,
 }
 
@@ -67,12 +122,23 @@ impl Table {
         self.entries[index].leaf.get_or_insert(leaf);
     }
 
+    /// Tells the names of numbers from the others, once all are there.
+    fn spell(mut self) -> Self {
+        for (entry, spelling) in self.entries.iter().zip(&mut self.spellings) {
+            if let (Some(Leaf::Numeric(feature)), false) = (entry.leaf, entry.envelope) {
+                spelling.number = feature;
+            }
+        }
+        self
+    }
+
     fn entry(&mut self, name: &str) -> usize {
         if let Some(index) = self.find(name) {
             return index;
         }
         let index = self.entries.len();
         self.by_name.insert(name.into(), index as u32);
+        self.spellings.push(Spelling::new(name));
         self.entries.push(Entry {
             name: name.into(),
             leaf: None,
@@ -164,7 +230,7 @@ impl Plan {
             flat.mark_envelope();
         }
         Self {
-            flat,
+            flat: flat.spell(),
             envelope: envelope_table(settings),
             features: features_table(&targets, Some(settings)),
             targets,
@@ -235,7 +301,7 @@ fn envelope_table(settings: &Settings) -> Table {
         }
     }
     table.add_ignored(settings);
-    table
+    table.spell()
 }
 
 fn features_table(targets: &[Target], settings: Option<&Settings>) -> Table {
@@ -244,5 +310,5 @@ fn features_table(targets: &[Target], settings: Option<&Settings>) -> Table {
     if let Some(settings) = settings {
         table.add_ignored(settings);
     }
-    table
+    table.spell()
 }

@@ -3,6 +3,7 @@
 //! The sample is a reservoir of whole rows. It is read only when the count of rows has grown by half, so a long stream pays
 //! nothing for it.
 
+use super::lanes::rank;
 use crate::random::reservoir;
 use crate::state::{Error, State};
 
@@ -81,18 +82,18 @@ impl Quantiles {
     }
 
     /// Where `value` stands, from -1.7 to 1.7; a value that many rows share stands in the middle of them. 0 before knots.
+    #[inline(always)]
     pub(super) fn place(&self, number: usize, value: f32) -> f32 {
         let knots = &self.knots[number * KNOTS..(number + 1) * KNOTS];
         if knots[0].is_nan() {
             return 0.0;
         }
-        let below = knots.partition_point(|knot| *knot < value);
-        let equal = knots[below..].partition_point(|knot| *knot == value);
+        let (below, equal) = rank(knots, value);
         let position = if equal > 0 {
             below as f64 + (equal - 1) as f64 / 2.0
         } else if below == 0 {
             0.0
-        } else if below == KNOTS {
+        } else if below >= KNOTS {
             (KNOTS - 1) as f64
         } else {
             let (low, high) = (f64::from(knots[below - 1]), f64::from(knots[below]));

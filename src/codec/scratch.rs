@@ -75,6 +75,37 @@ impl Track {
     }
 }
 
+/// A name where it stood last time.
+pub(super) struct Expected {
+    /// Its entry.
+    pub index: usize,
+    /// Bytes up to the value, without white space.
+    pub length: usize,
+    /// See [`super::plan::Spelling::number`].
+    pub number: u32,
+}
+
+impl Track {
+    /// The name that followed last time, if the text begins with it.
+    #[inline(always)]
+    fn expect(&mut self, table: &Table, text: &[u8]) -> Option<Expected> {
+        let index = self.after[self.last] as usize;
+        let spelling = table.spellings.get(index)?;
+        let length = spelling.begins(text)?;
+        let seen = self.seen.get_mut(index)?;
+        if *seen == self.record {
+            return None;
+        }
+        *seen = self.record;
+        self.last = index + 1;
+        Some(Expected {
+            index,
+            length,
+            number: spelling.number,
+        })
+    }
+}
+
 /// The decoder's memory for one plan.
 #[derive(Debug)]
 pub(super) struct Scratch {
@@ -104,6 +135,13 @@ impl Scratch {
         self.path.clear();
         self.unknown.clear();
         self.tracks.iter_mut().for_each(Track::begin);
+    }
+
+    /// The name that `text` begins with, at the top of a record or row, if it stood there last time. Else nothing has
+    /// changed.
+    #[inline(always)]
+    pub fn expect(&mut self, table: &Table, which: Which, text: &[u8]) -> Option<Expected> {
+        self.tracks[which as usize].expect(table, text)
     }
 
     /// What a field's name, inside the object at `path`, is.

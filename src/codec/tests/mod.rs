@@ -6,6 +6,7 @@ mod encoding;
 mod formats;
 mod nesting;
 mod properties;
+mod quick;
 mod settings;
 mod values;
 mod verdicts;
