@@ -183,6 +183,9 @@ fn the_page_moves_by_itself_and_the_console_stays_clean() {
     browser.wait("a row a class", Duration::from_secs(10), |browser| {
         browser.number("return document.querySelectorAll('#classes tbody tr').length;") >= 2
     });
+    browser.wait("a row a learner", Duration::from_secs(10), |browser| {
+        browser.number("return document.querySelectorAll('#voices tbody tr').length;") >= 6
+    });
     browser.wait("a drawn chart", Duration::from_secs(10), |browser| {
         browser.number("return document.querySelectorAll('.main-svg, canvas').length;") > 0
     });

@@ -17,7 +17,7 @@ use super::problem::{Code, Problem};
 use super::statistics::{Point, total};
 use super::{App, Status};
 use crate::absgd::stats::WeightReport;
-use crate::learner::{Counts, Discovering, HardExample};
+use crate::learner::{Counts, Discovering, HardExample, MemberView};
 
 /// Between two events.
 const PACE: Duration = Duration::from_millis(500);
@@ -39,6 +39,8 @@ struct Live<'a> {
     balanced_accuracy: Option<f64>,
     weights: Option<&'a WeightReport>,
     point: Option<Point>,
+    /// Those of a portfolio; empty for one learner.
+    learners: Vec<Voice<'a>>,
     hardest: &'a [HardExample],
     counts: Option<&'a Counts>,
     discovering: Option<Discovering>,
@@ -46,6 +48,26 @@ struct Live<'a> {
     examples_per_second: f64,
     paused: bool,
     digest_examples: Option<u64>,
+}
+
+/// What a learner of a portfolio counts for, and why.
+#[derive(Serialize)]
+struct Voice<'a> {
+    name: &'a str,
+    share: f64,
+    score: Option<f64>,
+    score_interval: Option<[f64; 2]>,
+}
+
+impl<'a> From<&'a MemberView> for Voice<'a> {
+    fn from(member: &'a MemberView) -> Self {
+        Self {
+            name: &member.name,
+            share: member.share,
+            score: member.score,
+            score_interval: member.score_interval,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -133,6 +155,9 @@ fn text(app: &App) -> String {
         balanced_accuracy: window.and_then(|window| window.balanced_accuracy),
         weights: board.as_ref().map(|board| &board.weights),
         point: last.map(Point::from),
+        learners: board.as_ref().map_or_else(Vec::new, |board| {
+            board.members.iter().map(Voice::from).collect()
+        }),
         hardest: board.as_ref().map_or(&[], |board| {
             &board.hardest[..board.hardest.len().min(HARDEST_SHOWN)]
         }),

@@ -45,13 +45,14 @@
     }
     rows.forEach((cells, index) => {
       const row = body.rows[index] || body.insertRow();
-      cells.forEach(({ text, title = "", wrong = false }, column) => {
+      cells.forEach(({ text, title = "", wrong = false, bar = 0 }, column) => {
         const cell = row.cells[column] || row.insertCell();
         if (cell.textContent !== text) {
           cell.textContent = text;
         }
         cell.title = title;
         cell.classList.toggle("wrong", wrong);
+        cell.style.setProperty("--bar", `${100 * bar}%`);
       });
     });
   }
@@ -110,7 +111,23 @@
     return known.sort((a, b) => b[1].examples - a[1].examples || (a[0] < b[0] ? -1 : 1));
   }
 
+  // The heaviest first.
+  function learners(board) {
+    element("learners").hidden = board.learners.length === 0;
+    const voices = [...board.learners].sort((a, b) => b.share - a.share || (a.name < b.name ? -1 : 1));
+    fill(
+      "voices",
+      voices.map((voice) => [
+        { text: voice.name },
+        { text: share(voice.share), bar: voice.share },
+        { text: score(voice.score ?? NaN) },
+        { text: voice.score_interval ? voice.score_interval.map(score).join(" to ") : "–" },
+      ]),
+    );
+  }
+
   function tables(board) {
+    learners(board);
     fill(
       "classes",
       classes(board).map(([name, figures]) => [
