@@ -117,6 +117,11 @@
     }
   }
 
+  // A section may grow or shrink without the window: when learners appear, for one.
+  const fit = new ResizeObserver((entries) => {
+    entries.filter(({ target }) => target.data).forEach(({ target }) => Plotly.Plots.resize(target));
+  });
+  document.querySelectorAll(".chart").forEach((chart) => fit.observe(chart));
   document.addEventListener("skewd", ask);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ask);
   ask();
