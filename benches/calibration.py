@@ -9,14 +9,12 @@ holds the streams as CSV files (NAME.csv); those that are not there are left out
 """
 
 import csv
-import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 
-from streams import STREAMS
+from streams import STREAMS, replay
 
 BINS = 15
 
@@ -50,15 +48,9 @@ def calibration_error(outcomes):
 
 def measure(binary, path, limit, settings):
     """Calibration error, log-loss, PR-AUC and balanced accuracy of one replay."""
-    with tempfile.TemporaryDirectory() as folder:
-        report, predictions = os.path.join(folder, "r.json"), os.path.join(folder, "p.csv")
-        command = [binary, "replay", path, "--report", report, "--predictions", predictions]
-        command += ["--limit", str(limit)] if limit else []
-        for setting in settings:
-            command += ["--set", setting]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        learner = json.load(open(report))["learners"][0]
-        outcomes = served(predictions)
+    with tempfile.NamedTemporaryFile(suffix=".csv") as predictions:
+        report = replay(binary, path, limit, settings, "--predictions", predictions.name)
+        learner, outcomes = report["learners"][0], served(predictions.name)
     loss = -sum(math.log(max(of_label, 1e-12)) for of_label, _, _ in outcomes) / len(outcomes)
     decided = learner["decided"]["windowed"]["balanced_accuracy"]
     return calibration_error(outcomes), loss, learner["windowed"]["pr_auc_rare"], decided

@@ -25,10 +25,10 @@ STREAMS = [
 ]
 
 
-def replay(binary, path, limit, settings):
+def replay(binary, path, limit, settings, *options):
     """The report of one replay."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        command = [binary, "replay", path, "--report", report.name]
+        command = [binary, "replay", path, "--report", report.name, *options]
         command += ["--limit", str(limit)] if limit else []
         for setting in settings:
             command += ["--set", setting]

@@ -297,6 +297,40 @@ mod tests {
     }
 
     #[test]
+    fn who_describes_a_learner_gets_that_one_as_it_is_and_else_a_calibrated_portfolio() {
+        use evaluate::Calibration;
+        use learner::Mode;
+        for (assignments, mode, calibration) in [
+            (&[][..], Mode::Portfolio, Calibration::On),
+            (&["learner.batch_size=32"], Mode::Portfolio, Calibration::On),
+            (&["schema.label=y"], Mode::Portfolio, Calibration::On),
+            (&["learner.lambda=2"], Mode::Single, Calibration::Off),
+            (&["model.kind=linear"], Mode::Single, Calibration::Off),
+            (&["loss.kind=focal"], Mode::Single, Calibration::Off),
+            (
+                &["learner.lambda=2", "learner.mode=portfolio"],
+                Mode::Portfolio,
+                Calibration::On,
+            ),
+            (
+                &["learner.lambda=2", "decision.calibration=on"],
+                Mode::Single,
+                Calibration::On,
+            ),
+            (
+                &["decision.calibration=off"],
+                Mode::Portfolio,
+                Calibration::Off,
+            ),
+        ] {
+            let config = load(assignments).unwrap();
+            assert_eq!(config.learner.mode, mode, "{assignments:?}");
+            let task = config.task().unwrap();
+            assert_eq!(task.decision.calibration, calibration, "{assignments:?}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_names_the_nearest_known_one() {
         let error = load(&["learner.lamda=5"]).unwrap_err();
         assert_eq!(error.key, "learner.lamda");

@@ -133,6 +133,23 @@ fn what_cannot_be_learned_from_changes_nothing() {
 }
 
 #[test]
+fn a_map_of_an_earlier_build_goes_on_without_the_number_that_nothing_needs() {
+    let mut calibrator = with_classes(2);
+    for (label, row) in binary(500, |logit, _| 2.0 * logit + 1.0) {
+        calibrator.observe(label as usize, &row);
+    }
+    let mut state = State::default();
+    calibrator.save(&mut state);
+    let mut values = state
+        .f64_exact("calibration.map", super::binary::VALUES)
+        .unwrap()
+        .to_vec();
+    values.insert(5, 0.25);
+    state.put_f64("calibration.map", values);
+    assert_eq!(Calibrator::load(&state).unwrap(), calibrator);
+}
+
+#[test]
 fn a_damaged_state_is_refused_by_name() {
     let mut state = State::default();
     with_classes(2).save(&mut state);
