@@ -77,7 +77,15 @@ pub trait Repeat {
 /// Repeats recorded batches as their records are read.
 #[derive(Debug, Default)]
 pub struct Repeater {
-    plan: Plan,
+    /// Which record comes next, and where a batch ends.
+    pub plan: Plan,
+    /// What came out of the records so far.
+    pub course: Course,
+}
+
+/// What is expected of the records that were taken, beside what came out of them.
+#[derive(Debug, Default)]
+pub struct Course {
     /// Entries whose records were taken, and that have not come out yet: while records are held for the schema, batches
     /// come out late.
     expected: VecDeque<Entry>,
@@ -92,7 +100,7 @@ impl Repeater {
     pub fn new(entries: VecDeque<Entry>, positions: &Positions) -> Self {
         Self {
             plan: Plan::new(entries, positions),
-            ..Self::default()
+            course: Course::default(),
         }
     }
 
@@ -104,13 +112,13 @@ impl Repeater {
     /// Entries that were not repeated yet.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.plan.left() + self.expected.len()
+        self.plan.left() + self.course.expected.len()
     }
 
     /// Batches that were repeated.
     #[must_use]
     pub fn repeated(&self) -> u64 {
-        self.repeated
+        self.course.repeated
     }
 
     /// Goes on as far as the records that it holds allow; true when every entry was repeated.
@@ -119,13 +127,13 @@ impl Repeater {
     /// [`Mismatch`], or what `to` says.
     pub fn follow<R: Repeat>(&mut self, to: &mut R) -> Result<bool, R::Error> {
         loop {
-            self.compare(to)?;
+            self.course.compare(to)?;
             if self.left() == 0 {
                 return Ok(true);
             }
             match self.plan.advance() {
                 Next::Record(record) => to.take(record)?,
-                Next::Entry(entry) => self.expected.push_back(entry),
+                Next::Entry(entry) => self.course.expect(entry),
                 Next::Starved | Next::Done => return Ok(false),
             }
         }
@@ -139,11 +147,27 @@ impl Repeater {
         while let Next::Record(record) = self.plan.advance() {
             records.push(record);
         }
-        (self.ahead, records)
+        (self.course.ahead, records)
+    }
+}
+
+impl Course {
+    /// The records of an entry were taken.
+    pub fn expect(&mut self, entry: Entry) {
+        self.expected.push_back(entry);
+    }
+
+    /// True when everything that was expected has come out.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.expected.is_empty()
     }
 
     /// Compares what came out with what should have, and carries out the changes whose turn it is.
-    fn compare<R: Repeat>(&mut self, to: &mut R) -> Result<(), R::Error> {
+    ///
+    /// # Errors
+    /// [`Mismatch`], or what `to` says.
+    pub fn compare<R: Repeat>(&mut self, to: &mut R) -> Result<(), R::Error> {
         loop {
             self.ahead.append(&mut to.learned());
             let Some(entry) = self.expected.front() else {
