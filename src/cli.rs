@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config};
 
+mod arguments;
 mod audit;
 pub mod checkpoints;
 pub mod demo;
@@ -80,10 +81,10 @@ impl From<config::Error> for Failure {
 #[command(name = "skewd", version, about, max_term_width = 100)]
 pub struct Cli {
     /// Settings file (TOML); may repeat, later ones win
-    #[arg(short = 'c', long = "config", global = true, value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Vec<PathBuf>,
     /// One setting, such as learner.lambda=5; may repeat, wins over files and SKEWD_… variables
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// How log lines look on standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
@@ -268,10 +269,15 @@ pub struct HealthArgs {
 /// A message and an exit code.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "skewd", &mut std::io::stdout());
+        clap_complete::generate(
+            shell,
+            &mut arguments::everywhere(),
+            "skewd",
+            &mut std::io::stdout(),
+        );
         return Ok(());
     }
-    crate::telemetry::start_logging(cli.log_format == LogFormat::Json);
+    let _lines = crate::telemetry::start_logging(cli.log_format == LogFormat::Json);
     let config = Config::load(&cli.config, std::env::vars(), &cli.set)?;
     match cli.command {
         Command::Serve => crate::daemon::serve(config),

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = match skewd::cli::Cli::try_parse() {
+    let cli = match skewd::cli::Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors; a failure to print them has nobody left to hear of it.

@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 pub use meters::Meters;
@@ -217,17 +218,30 @@ fn unix_seconds() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// Lines that may wait for a reader of standard error.
+const LINES_WAITING: usize = 4096;
+
 /// Sends log lines to standard error; `SKEWD_LOG` chooses what is said. Later calls change nothing.
-pub fn start_logging(json: bool) {
+///
+/// A thread of its own writes them, so that a pipe which nobody reads holds nothing up: lines beyond those that wait are
+/// then dropped. Those that wait are written when the guard is dropped, within a second or so.
+#[must_use = "lines that wait are written when it is dropped"]
+pub fn start_logging(json: bool) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING)
+        .lossy(true)
+        .thread_name("skewd-log")
+        .finish(std::io::stderr());
     let filter = EnvFilter::try_from_env("SKEWD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     // Only the first call of a process installs a subscriber; a second one means the same.
     let _ = if json {
         lines.json().flatten_event(true).try_init()
     } else {
         lines.with_target(false).try_init()
     };
+    guard
 }

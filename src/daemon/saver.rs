@@ -20,6 +20,8 @@ use crate::telemetry;
 const JOURNAL_WITHIN: Duration = Duration::from_secs(20);
 /// A write that failed is tried again after this long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The time between two checkpoints for the sake of a stream that runs out of room.
+const PRESSED_EVERY: Duration = Duration::from_millis(200);
 
 /// The last checkpoint that is durable.
 #[derive(Debug, Clone)]
@@ -87,23 +89,38 @@ impl Saver {
                 }))
     }
 
+    /// True when the oldest checkpoint that is kept stands behind the learner, so that one more lets the stream forget.
+    fn relieves(&self, learner: &Learner) -> bool {
+        let oldest = self
+            .kept
+            .front()
+            .filter(|_| self.kept.len() >= self.settings.keep);
+        learner.examples() > 0
+            && oldest.is_none_or(|(_, positions)| !positions.covers(learner.positions()))
+    }
+
     /// The state has changed without a batch: the last checkpoint does not hold it.
     pub fn outdated(&mut self) {
         self.outdated = true;
     }
 
-    /// True when a checkpoint should be written now.
-    pub fn due(&mut self, now: Instant, learner: &Learner) -> bool {
+    /// True when a checkpoint should be written now. A stream that is `pressed` for room wants all that are kept to stand
+    /// as far on as they can, so that it may forget what lies before: the same state is then written more than once.
+    pub fn due(&mut self, now: Instant, learner: &Learner, pressed: bool) -> bool {
         if self.in_flight.is_some() {
             self.count_skipped(now, learner.taken());
             return false;
         }
-        if !self.stale(learner) {
+        let relieves = pressed && self.relieves(learner);
+        if !self.stale(learner) && !relieves {
             return false;
         }
         let waited = now.duration_since(self.last_try);
         if self.failed {
             return waited >= RETRY_AFTER;
+        }
+        if relieves && waited >= PRESSED_EVERY {
+            return true;
         }
         let learned = learner.taken() - self.last.as_ref().map_or(0, |last| last.taken);
         self.outdated
@@ -247,5 +264,81 @@ fn write(
             positions: checkpoint.positions,
         }),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::journal::Journal;
+    use crate::codec::Intake;
+    use crate::example::Record;
+    use crate::learner::Event;
+    use crate::learner::recorded::Recorder;
+    use crate::stream::file::FileSource;
+    use std::sync::Arc;
+
+    /// A learner that has learned ten batches, and the journal that holds them.
+    fn learned(config: &Config, journal: &Journal) -> Learner {
+        let mut intake = Intake::new(&config.schema, None);
+        let mut learner = Learner::new(config.task().unwrap());
+        let schema = Arc::clone(intake.schema().unwrap());
+        learner.handle(Event::Schema(schema)).unwrap();
+        let mut recorder = Recorder::default();
+        for offset in 0..640 {
+            let label = if offset % 9 == 0 { "rare" } else { "common" };
+            let text = format!(r#"{{"a":{},"label":"{label}"}}"#, offset % 7);
+            let mut arrivals = Vec::new();
+            intake.push(Record::new(0, offset, text), &mut arrivals);
+            recorder.saw(&arrivals[0]);
+            if let Some(report) = learner.handle(Event::Arrival(&arrivals[0])).unwrap() {
+                journal.append(recorder.cut(&report));
+            }
+        }
+        learner
+    }
+
+    #[test]
+    fn in_three_days_without_a_record_one_checkpoint_is_written() {
+        const HOURS: u64 = 72;
+        let folder = tempfile::tempdir().unwrap();
+        let settings = [
+            format!("data_dir={}", folder.path().display()),
+            "schema.features=a".to_owned(),
+        ];
+        let config = Config::load(&[], std::iter::empty(), &settings).unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), 0, 1 << 20).unwrap();
+        let learner = learned(&config, &journal);
+        let stream = folder.path().join("away.jsonl");
+        std::fs::write(&stream, "{}\n").unwrap();
+        let source = FileSource::open(&[stream], "label").unwrap();
+        let begin = Instant::now();
+        let mut saver = Saver::new(&config, VecDeque::new(), None, begin);
+        let mut written = 0;
+        // The daemon asks some fifty times a second.
+        for tick in 0..HOURS * 3600 * 50 {
+            let now = begin + Duration::from_millis(20 * tick);
+            if saver.due(now, &learner, false) {
+                saver.save(now, &config, &learner, &source, journal.waiter());
+                saver.wait().unwrap();
+                written += u32::from(saver.finished().unwrap().is_some());
+            }
+        }
+        assert_eq!(written, 1);
+        assert_eq!(saver.last().unwrap().examples, 640);
+        let folder = config.in_data_dir(checkpoints::FOLDER);
+        assert_eq!(checkpoint::list(&folder).unwrap().len(), 1);
+        assert!(!saver.stale(&learner));
+        // A stream without room for more: as many as are kept stand where the learner does, and then it is enough.
+        for tick in 0..1_000 {
+            let now = begin + Duration::from_secs(HOURS * 3600) + Duration::from_millis(20 * tick);
+            if saver.due(now, &learner, true) {
+                saver.save(now, &config, &learner, &source, journal.waiter());
+                saver.wait().unwrap();
+                written += u32::from(saver.finished().unwrap().is_some());
+            }
+        }
+        assert_eq!(written as usize, config.checkpoint.keep);
+        assert_eq!(saver.kept.front().unwrap().1, *learner.positions());
     }
 }

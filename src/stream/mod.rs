@@ -98,6 +98,11 @@ pub trait Source: Send {
     /// When the source could not note it. Training does not depend on it.
     fn checkpointed(&mut self, positions: &Positions) -> Result<(), Error>;
 
+    /// True when the stream runs out of room, and checkpoints that stand further on would give it some.
+    fn is_pressed(&self) -> bool {
+        false
+    }
+
     /// Records not read yet, per partition. An unknown lag is left out.
     fn lag(&mut self) -> BTreeMap<i32, i64>;
 

@@ -192,3 +192,44 @@ fn bits_that_rot_in_a_kept_checkpoint_are_found_named_and_replaced_while_all_goe
     assert!(series(&daemon, "skewd_snapshot_scrubs_total") >= 2);
     assert_eq!(daemon.stop(), Some(0));
 }
+
+/// A log of a mebibyte, and checkpoints whose own rhythm would keep four times as much: they are written earlier.
+#[test]
+fn a_log_that_is_smaller_than_what_checkpoints_keep_never_stays_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        "schema.features=a,b,c,d",
+        "source.retention_bytes=1048576",
+        "checkpoint.every_seconds=3600",
+        "learner.batch_linger_ms=5",
+    ];
+    let daemon = Daemon::start(dir.path(), &settings);
+    let lines = as_json(&rows(60_000, 23));
+    for (number, chunk) in lines.chunks(3_000).enumerate() {
+        let body = chunk.join("\n");
+        let begun = Instant::now();
+        while daemon.post("/v1/examples", "application/x-ndjson", &body).0 != 200 {
+            assert!(begun.elapsed() < PATIENCE, "the log stays full");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // With all of it learned no new state comes by itself.
+        daemon.wait_for_examples(3_000 * (number as u64 + 1));
+    }
+    let (size, limit) = (lines.iter().map(String::len).sum::<usize>(), 1 << 20);
+    assert!(size > 3 * limit, "{size}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start_unheard(dir.path(), &OFTEN);
+    let lines = as_json(&rows(3_200, 29));
+    for (number, chunk) in lines.chunks(32).enumerate() {
+        daemon.feed(chunk);
+        daemon.wait_for_examples(32 * (number as u64 + 1));
+        // Each says so in a line of more than a hundred bytes.
+        assert_eq!(daemon.admin("POST", "/v1/checkpoint", "").0, 200);
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}

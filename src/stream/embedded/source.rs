@@ -125,6 +125,10 @@ impl Source for EmbeddedSource {
         Ok(())
     }
 
+    fn is_pressed(&self) -> bool {
+        self.log.shared.is_pressed()
+    }
+
     fn lag(&mut self) -> BTreeMap<i32, i64> {
         let unread = self.log.shared.extent().next.saturating_sub(self.next);
         BTreeMap::from([(PARTITION, offset(unread))])

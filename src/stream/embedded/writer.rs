@@ -41,6 +41,8 @@ pub(super) struct Shared {
     opener: Opener,
     /// Records from here on must stay.
     floor: AtomicU64,
+    /// An append was refused because the log is full, and the floor has not moved since.
+    refused: AtomicBool,
     dead: AtomicBool,
     queue: Mutex<Queue>,
     arrived: Condvar,
@@ -70,6 +72,7 @@ impl Shared {
             retention_bytes,
             opener,
             floor: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             queue: Mutex::default(),
             arrived: Condvar::new(),
@@ -130,7 +133,18 @@ impl Shared {
     }
 
     pub(super) fn set_floor(&self, floor: u64) {
-        self.floor.store(floor, Ordering::SeqCst);
+        if self.floor.swap(floor, Ordering::SeqCst) < floor {
+            self.refused.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// True when an append was refused for want of room, or soon will be: half of what the log may hold beyond its
+    /// retention is taken.
+    pub(super) fn is_pressed(&self) -> bool {
+        let comfortable = self
+            .retention_bytes
+            .saturating_add(self.retention_bytes / 2);
+        self.refused.load(Ordering::SeqCst) || self.extent().bytes() > comfortable
     }
 
     /// What is durable.
@@ -231,6 +245,7 @@ impl Shared {
     }
 
     fn full(&self) -> LogError {
+        self.refused.store(true, Ordering::SeqCst);
         LogError::Full(format!(
             "the log holds {} bytes, about twice source.retention_bytes ({}), and no checkpoint lets go of the oldest \
              (records from offset {} on are still needed); wait until training has caught up, or raise source.retention_bytes",

@@ -90,7 +90,17 @@ impl Daemon {
     }
 
     /// The same by a command of the test's own, to which the arguments are added.
-    pub fn start_as(mut command: Command, dir: &Path, settings: &[&str]) -> Self {
+    pub fn start_as(command: Command, dir: &Path, settings: &[&str]) -> Self {
+        Self::launch(command, dir, settings, true)
+    }
+
+    /// The same, and nobody reads what it says once it listens: 4 KiB of that fit into the pipe.
+    pub fn start_unheard(dir: &Path, settings: &[&str]) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_skewd"));
+        Self::launch(command, dir, settings, false)
+    }
+
+    fn launch(mut command: Command, dir: &Path, settings: &[&str], heard: bool) -> Self {
         command.args(["serve", "--log-format", "json"]);
         for setting in [
             "http.listen=127.0.0.1:0",
@@ -108,15 +118,24 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let errors = child.stderr.take().unwrap();
+        if !heard {
+            rustix::pipe::fcntl_setpipe_size(&errors, 4096).unwrap();
+        }
+        let mut lines = BufReader::new(errors).lines();
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
+            for line in lines.by_ref().map_while(Result::ok) {
                 if let Ok(entry) = serde_json::from_str::<Value>(&line)
                     && entry["message"] == "serving"
                 {
                     let text = |name: &str| entry[name].as_str().unwrap().to_owned();
                     let _ = sender.send((text("address"), text("admin")));
+                    if !heard {
+                        // Held open to the end, and never read again.
+                        std::mem::forget(lines);
+                        return;
+                    }
                 } else if std::env::var_os("SKEWD_TEST_SHOW_LOGS").is_some() {
                     eprintln!("{line}");
                 }
@@ -223,6 +242,14 @@ impl Daemon {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The most memory that was ever resident, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.unwrap().parse().unwrap()
     }
 
     /// SIGKILL: no goodbye.
