@@ -67,6 +67,7 @@ struct Trainer {
     arrivals: Vec<Arrival>,
     waiting: Waiting,
     waiting_since: Option<Instant>,
+    told_of_sender: bool,
     /// Nobody else writes to the data folder while this is held, which is to the end.
     lock: DirLock,
     lock_seen: Instant,
@@ -136,13 +137,15 @@ impl Trainer {
         }
         self.introduce_schema()?;
         for arrival in std::mem::take(&mut self.arrivals) {
-            self.waiting.comes_out(&arrival);
+            let wanted = self.learner.wants(&arrival);
+            self.waiting.comes_out(wanted);
             match &arrival.outcome {
                 Outcome::Rejected { reject, record } => {
                     self.meters.rejected(reject.reason);
                     self.letters.post(record, reject);
                 }
                 Outcome::Unlabelled => self.meters.unlabelled(),
+                Outcome::Example { .. } if !wanted => self.leave_out(),
                 Outcome::Example { .. } => {}
             }
             self.watch_poison(&arrival);
@@ -157,6 +160,18 @@ impl Trainer {
             }
         }
         Ok(())
+    }
+
+    /// An example is not learned, because its sender has had its share.
+    fn leave_out(&mut self) {
+        self.meters.thinned();
+        if !std::mem::replace(&mut self.told_of_sender, true) {
+            tracing::warn!(
+                share = self.config.learner.sender_share,
+                "one sender sends more than its share: examples of it are left out (skewd_examples_thinned_total counts \
+                 them; learner.sender_share is the bound, schema.sender says who a sender is)"
+            );
+        }
     }
 
     /// Learns a batch that has waited long enough.
@@ -239,7 +254,8 @@ impl Trainer {
         if self.scrubber.tend(now) {
             self.saver.outdated();
         }
-        if self.saver.due(now, &self.learner) && self.letters.settled() {
+        let pressed = self.source.is_pressed();
+        if self.saver.due(now, &self.learner, pressed) && self.letters.settled() {
             self.save(now);
         }
         Ok(())

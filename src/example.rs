@@ -87,6 +87,8 @@ pub struct Example {
     pub weight: f32,
     /// The record's own id, if the schema names one.
     pub id: Option<Box<str>>,
+    /// Number of its sender: 0 where senders are not told apart, or this one is not named.
+    pub sender: u64,
     /// Log time: seconds since the epoch, if the schema names a timestamp and the record has one.
     pub time: Option<f64>,
 }

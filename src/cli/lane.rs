@@ -1,7 +1,7 @@
 //! One learner of a replay, with every prediction that it made.
 
 use crate::evaluate::{Exact, Scored};
-use crate::example::{Arrival, Outcome};
+use crate::example::Arrival;
 use crate::learner::{Batch, Error, Event, LastBatch, Learner, MemberTask, Mode, StepReport, Task};
 
 /// One learner and its exact scores.
@@ -70,9 +70,7 @@ impl Lane {
     pub fn take(&mut self, arrivals: &[Arrival]) -> Result<Option<StepReport>, Error> {
         let mut last = None;
         for arrival in arrivals {
-            if matches!(arrival.outcome, Outcome::Example { .. }) {
-                self.arrived += 1;
-            }
+            self.arrived += u64::from(self.learner.wants(arrival));
             if let Some(report) = self.learner.handle(Event::Arrival(arrival))? {
                 self.note(false);
                 last = Some(report);

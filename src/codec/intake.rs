@@ -9,6 +9,7 @@ use super::discovery::{Discovery, Held};
 use super::plan::Plan;
 use super::reject::{Fault, Reason, printable};
 use super::schema::Schema;
+use super::sender::Sender;
 use super::settings::{Format, Settings};
 use crate::example::{Arrival, Example, Outcome, Record};
 
@@ -34,6 +35,7 @@ pub struct Intake {
     schema: Option<Arc<Schema>>,
     discovery: Option<Discovery>,
     classes: Classes,
+    sender: Sender,
     /// Records are CSV with these columns.
     columns: Option<Arc<Columns>>,
     warnings: Vec<String>,
@@ -59,6 +61,7 @@ impl Intake {
             discovery: schema.is_none().then(|| Discovery::new(settings)),
             schema: schema.map(Arc::new),
             classes: Classes::new(settings, classes),
+            sender: Sender::parse(&settings.sender).unwrap_or_default(),
             columns: (settings.format == Format::Csv)
                 .then(|| Arc::new(Columns(settings.columns.clone()))),
             settings: settings.clone(),
@@ -240,6 +243,7 @@ impl Intake {
             row: row.into(),
             class,
             weight: found.weight,
+            sender: self.sender.number(record, found.id.as_deref()),
             id: found.id.map(Into::into),
             time: found.time,
         };

@@ -56,6 +56,8 @@ pub struct Settings {
     pub ignore: Vec<String>,
     /// Path of the record's own id; empty = none (in an envelope: `id`).
     pub id: String,
+    /// Where a record names its sender; empty = senders are not told apart: see [`super::Sender`].
+    pub sender: String,
     /// Path of the record's own time; empty = none (in an envelope: `ts`). Not a feature.
     pub timestamp: String,
     /// Path of the weight; empty = none (in an envelope: `weight`).
@@ -87,6 +89,7 @@ impl Default for Settings {
             categorical: Vec::new(),
             ignore: Vec::new(),
             id: String::new(),
+            sender: String::new(),
             timestamp: String::new(),
             weight: String::new(),
             classes: Vec::new(),
@@ -166,6 +169,9 @@ impl Settings {
             distinct(key, paths)?;
         }
         distinct("columns", &self.columns)?;
+        if let Err(reason) = super::Sender::parse(&self.sender) {
+            return complain("sender", reason);
+        }
         if self.features.len() > MAX_FEATURES {
             let count = self.features.len();
             let reason = format!("{count} features; name at most {MAX_FEATURES}");

@@ -16,7 +16,13 @@ const TEST_PREFIX: &str = "SKEWD_TEST_";
 const OPEN_TABLES: [&str; 2] = [PROPERTIES, "decision.costs"];
 const PROPERTIES: &str = "kafka.properties";
 /// Keys of `[learner]` that a portfolio shares, and so describe no single learner.
-const SHARED_KEYS: [&str; 4] = ["mode", "portfolio", "batch_size", "batch_linger_ms"];
+const SHARED_KEYS: [&str; 5] = [
+    "mode",
+    "portfolio",
+    "batch_size",
+    "batch_linger_ms",
+    "sender_share",
+];
 /// No setting has a name of more parts: nesting them as tables takes stack for each.
 const MOST_PARTS: usize = 8;
 

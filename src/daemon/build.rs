@@ -115,6 +115,7 @@ impl Daemon {
             arrivals: Vec::new(),
             waiting: Waiting::default(),
             waiting_since: None,
+            told_of_sender: false,
             lock,
             lock_seen: Instant::now(),
             config: config.clone(),

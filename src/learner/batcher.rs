@@ -15,6 +15,8 @@ pub struct Batch {
     pub ids: Vec<Option<Box<str>>>,
     /// Log times of the records, in seconds.
     pub times: Vec<Option<f64>>,
+    /// Numbers of the senders.
+    pub senders: Vec<u64>,
     /// Where the records came from.
     pub places: Vec<(i32, i64)>,
 }
@@ -39,6 +41,7 @@ impl Batch {
         self.importance.push(example.weight);
         self.ids.push(example.id.clone());
         self.times.push(example.time);
+        self.senders.push(example.sender);
         self.places.push(place);
     }
 
@@ -49,6 +52,7 @@ impl Batch {
         self.importance.clear();
         self.ids.clear();
         self.times.clear();
+        self.senders.clear();
         self.places.clear();
     }
 }
@@ -121,6 +125,7 @@ mod tests {
             class: 1,
             weight: 1.0,
             id: None,
+            sender: 3,
             time: Some(4.5),
         };
         batch.push(&example, (0, 3));

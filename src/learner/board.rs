@@ -116,6 +116,8 @@ pub struct Counts {
     pub accepted: u64,
     /// Records without a label.
     pub unlabelled: u64,
+    /// Examples that were left out because their sender had had its share (`learner.sender_share`).
+    pub thinned: u64,
     /// Bad records by reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Top-level fields that the schema does not know.

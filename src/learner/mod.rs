@@ -23,6 +23,7 @@ pub mod repeat;
 mod rescue;
 mod saved;
 mod scorecard;
+pub mod senders;
 pub mod settings;
 pub mod snapshot;
 mod step;
@@ -42,11 +43,12 @@ use batcher::Frontier;
 use hardest::Hardest;
 use history::History;
 use saved::Tally;
+use senders::Senders;
 use step::Core;
 
 use crate::codec::Schema;
 use crate::evaluate::most_probable;
-use crate::example::{Arrival, Outcome, Positions};
+use crate::example::{Arrival, Example, Outcome, Positions};
 use crate::model;
 use crate::state;
 
@@ -115,6 +117,7 @@ pub struct Learner {
     settled: Tally,
     history: History,
     hardest: Hardest,
+    senders: Senders,
 }
 
 impl Learner {
@@ -134,6 +137,7 @@ impl Learner {
             settled: Tally::default(),
             history: History::default(),
             hardest: Hardest::default(),
+            senders: Senders::default(),
         }
     }
 
@@ -165,10 +169,14 @@ impl Learner {
             } => {
                 self.tally.unknown_fields += u64::from(*unknown_fields);
                 self.newcomers.extend(new_class.clone());
-                self.batch
-                    .push(example, (arrival.partition, arrival.offset));
-                if self.batch.len() >= self.task.learner.batch_size {
-                    return self.learn().map(Some);
+                if self.admits(example) {
+                    self.batch
+                        .push(example, (arrival.partition, arrival.offset));
+                    if self.batch.len() >= self.task.learner.batch_size {
+                        return self.learn().map(Some);
+                    }
+                } else {
+                    self.tally.thinned += 1;
                 }
             }
             Outcome::Unlabelled => self.tally.unlabelled += 1,
@@ -176,10 +184,24 @@ impl Learner {
                 self.tally.rejected[reject.reason as usize] += 1;
             }
         }
-        if self.batch.is_empty() {
+        // A class that is known by an example that was left out is in no state yet.
+        if self.batch.is_empty() && self.newcomers.is_empty() {
             self.settle();
         }
         Ok(None)
+    }
+
+    fn admits(&self, example: &Example) -> bool {
+        let share = self.task.learner.sender_share;
+        self.senders
+            .admit(example.sender, &self.batch.senders, share)
+    }
+
+    /// True when the next arrival would be learned if it came now: it is an example, and its sender has not had its share
+    /// ([`Settings::sender_share`]).
+    #[must_use]
+    pub fn wants(&self, arrival: &Arrival) -> bool {
+        matches!(&arrival.outcome, Outcome::Example { example, .. } if self.admits(example))
     }
 
     fn learn(&mut self) -> Result<StepReport, Error> {
@@ -187,6 +209,11 @@ impl Learner {
         let mut report = core.step(&self.batch, &self.newcomers)?;
         report.taken = self.taken_back + report.examples;
         self.newcomers.clear();
+        self.senders.learned(
+            &self.batch.senders,
+            &core.last.weights,
+            self.task.learner.sender_share,
+        );
         self.note_hardest();
         self.note_history(&report);
         std::mem::swap(&mut self.batch, &mut self.previous);

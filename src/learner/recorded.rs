@@ -180,6 +180,12 @@ impl Plan {
         self.entries.len()
     }
 
+    /// True when an entry that is no batch is left.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !self.entries.iter().all(Entry::is_batch)
+    }
+
     /// Gives the plan what was read.
     pub fn hold(&mut self, records: impl IntoIterator<Item = Record>) {
         for record in records {

@@ -210,6 +210,7 @@ mod tests {
                 class,
                 weight: 1.0,
                 id: None,
+                sender: 0,
                 time: None,
             };
             batch.push(&example, (0, i64::from(number)));

@@ -11,6 +11,7 @@ use super::member::Member;
 use super::mixture::Mixture;
 use super::portfolio::SINGLE;
 use super::rehearsal::Memory;
+use super::senders::Senders;
 use super::step::{Core, prefix};
 use super::{Error, Learner, Task};
 use crate::absgd::stats::WeightStatistics;
@@ -29,6 +30,8 @@ const TAKEN_BACK: &str = "display.taken_back";
 pub(super) struct Tally {
     pub unlabelled: u64,
     pub unknown_fields: u64,
+    /// Examples of senders that had had their share.
+    pub thinned: u64,
     pub rejected: [u64; Reason::ALL.len()],
 }
 
@@ -73,6 +76,7 @@ impl Learner {
         learner.frontier = Frontier::at(positions);
         learner.settled = Tally::load(state);
         learner.tally = learner.settled;
+        learner.senders = Senders::load(state)?;
         learner.history = History::load(state).unwrap_or_default();
         if let Ok([taken_back, epoch]) = state.u64(TAKEN_BACK) {
             (learner.taken_back, learner.epoch) = (*taken_back, *epoch);
@@ -112,6 +116,7 @@ impl Learner {
         core.live.save(&mut state);
         core.judge.save(&mut state);
         state.put_u64(TAKEN_BACK, vec![self.taken_back, self.epoch]);
+        self.senders.save(&mut state);
         self.settled.save(&mut state);
         self.history.save(&mut state);
         Ok(Some(state))
@@ -177,11 +182,13 @@ fn part<'a>(state: &'a State, prefix: &str) -> Cow<'a, State> {
 
 impl Tally {
     const NAME: &'static str = "display.tally";
+    const THINNED: &'static str = "display.thinned";
 
     fn save(&self, state: &mut State) {
         let mut counts = vec![self.unlabelled, self.unknown_fields];
         counts.extend(self.rejected);
         state.put_u64(Self::NAME, counts);
+        state.put_u64(Self::THINNED, vec![self.thinned]);
     }
 
     /// Counts for people: a state without them, or of another set of reasons, starts at 0.
@@ -193,8 +200,12 @@ impl Tally {
             tally = Self {
                 unlabelled: *unlabelled,
                 unknown_fields: *unknown_fields,
+                thinned: 0,
                 rejected,
             };
+        }
+        if let Ok([thinned]) = state.u64(Self::THINNED) {
+            tally.thinned = *thinned;
         }
         tally
     }

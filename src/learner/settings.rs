@@ -89,6 +89,8 @@ pub struct Settings {
     pub kl_budget: Limit,
     /// Smallest λ that the budget reaches.
     pub kl_lambda_floor: f64,
+    /// Largest share of the weight in the last 10,000 examples that one sender may have; 1 = any. See [`super::senders`].
+    pub sender_share: f64,
     /// The members of a portfolio; the built-in ones where none is given.
     pub portfolio: Vec<MemberSettings>,
 }
@@ -126,6 +128,7 @@ impl Default for Settings {
             lambda_start: pace.lambda_start,
             kl_budget: pace.kl_budget,
             kl_lambda_floor: pace.kl_lambda_floor,
+            sender_share: 1.0,
             portfolio: Vec::new(),
         }
     }
@@ -230,6 +233,12 @@ impl Settings {
             return complain(
                 "adam_beta2",
                 "must be at least 0 and below 1, such as 0.999",
+            );
+        }
+        if !(self.sender_share > 0.0 && self.sender_share <= 1.0) {
+            return complain(
+                "sender_share",
+                "must be above 0 and at most 1, such as 0.2; 1 bounds nobody",
             );
         }
         if self.rehearsal_rows > MOST_REHEARSED {

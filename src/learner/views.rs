@@ -72,6 +72,7 @@ impl Learner {
         Counts {
             accepted: self.core.as_ref().map_or(0, |core| core.examples),
             unlabelled: self.tally.unlabelled,
+            thinned: self.tally.thinned,
             rejected: Reason::ALL
                 .iter()
                 .map(|reason| (reason.as_str(), self.tally.rejected[*reason as usize]))

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{Error, Event, Learner};
 use crate::codec::{Intake, Reject};
-use crate::example::{Arrival, Outcome, Record};
+use crate::example::{Outcome, Record};
 
 /// The records inside the intake, and the examples of the batch that is being filled.
 #[derive(Debug, Default)]
@@ -20,12 +20,18 @@ impl Waiting {
         self.inside.push_back(record.clone());
     }
 
-    /// The oldest record inside has come out as this arrival: the intake keeps the order.
-    pub fn comes_out(&mut self, arrival: &Arrival) {
+    /// The oldest record inside has come out: the intake keeps the order. A `wanted` one joins the batch
+    /// ([`Learner::wants`]).
+    pub fn comes_out(&mut self, wanted: bool) {
         let record = self.inside.pop_front();
-        if matches!(arrival.outcome, Outcome::Example { .. }) {
+        if wanted {
             self.batch.extend(record);
         }
+    }
+
+    /// Examples that were decoded elsewhere join the batch.
+    pub fn fills(&mut self, records: impl IntoIterator<Item = Record>) {
+        self.batch.extend(records);
     }
 
     /// The example at a place of the batch.
@@ -56,7 +62,7 @@ impl Waiting {
             intake.push(record, &mut arrivals);
         }
         for arrival in &arrivals {
-            self.comes_out(arrival);
+            self.comes_out(learner.wants(arrival));
             if let Outcome::Rejected { reject, record } = &arrival.outcome {
                 lost(record, reject);
             }

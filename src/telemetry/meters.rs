@@ -44,6 +44,7 @@ pub struct Meters {
     newest: Gauge,
     newest_ms: i64,
     unlabelled: Counter,
+    thinned: Counter,
     rejected: Vec<Counter>,
     steps: Counter,
     skipped: Counter,
@@ -67,6 +68,7 @@ impl Meters {
             newest: gauge!("skewd_last_event_timestamp_seconds"),
             newest_ms: 0,
             unlabelled: counter!("skewd_events_unlabelled_total"),
+            thinned: counter!("skewd_examples_thinned_total"),
             rejected: by_reason("skewd_events_rejected_total"),
             steps: counter!("skewd_train_steps_total"),
             skipped: counter!("skewd_nonfinite_steps_total"),
@@ -81,6 +83,7 @@ impl Meters {
         };
         for counter in [
             &meters.unlabelled,
+            &meters.thinned,
             &meters.steps,
             &meters.skipped,
             &meters.quarantined,
@@ -124,6 +127,11 @@ impl Meters {
     /// A record had no label.
     pub fn unlabelled(&self) {
         self.unlabelled.increment(1);
+    }
+
+    /// An example was left out: its sender had had its share.
+    pub fn thinned(&self) {
+        self.thinned.increment(1);
     }
 
     /// A record was bad.

@@ -76,6 +76,7 @@ pub const TABLE: &[Entry] = &[
     gauge("skewd_build_info", &["version", "build"], "Always 1; the labels say what runs."),
     counter("skewd_events_consumed_total", &["topic", "partition"], "Records taken from the stream."),
     counter("skewd_events_unlabelled_total", &[], "Records without a label: counted, not learned."),
+    counter("skewd_examples_thinned_total", &[], "Examples that were not learned because their sender had had its share (learner.sender_share)."),
     counter("skewd_events_rejected_total", &["reason"], "Bad records, by reason."),
     counter("skewd_dead_letters_total", &["reason"], "Bad records written to the dead letters, by reason."),
     gauge("skewd_consumer_lag_records", &["topic", "partition"], "Records of the stream that were not read yet."),

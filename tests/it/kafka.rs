@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::support::{self, Daemon, as_csv, as_json, file, rows, skewd_ok};
@@ -203,5 +203,55 @@ fn dead_letters_that_their_topic_refuses_outlive_a_kill_on_disk_and_hold_nothing
     daemon.wait_for("the spool to be empty", |model| {
         model["source"]["state"] == "running"
     });
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// What a few kilobytes of a compressed batch unfold to is held once, learned or refused record by record, and let go.
+#[test]
+fn a_compression_bomb_costs_its_records_and_no_more_memory_than_one_batch() {
+    const BOMBS: usize = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::with_topic("bombs", 1);
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.brokers())
+        .set("compression.codec", "gzip")
+        .set("compression.level", "9")
+        .set("linger.ms", "10000")
+        .set("batch.size", "100000000")
+        .set("message.max.bytes", "100000000")
+        .create()
+        .unwrap();
+    let lines = as_json(&rows(300, 47));
+    // Some are just short enough to be records, some are not.
+    let blanks = |count: usize| " ".repeat(count);
+    let (near, beyond) = (blanks(1_000_000), blanks(1_048_577));
+    let mut good = 0;
+    for bomb in 0..BOMBS {
+        for (at, line) in lines.iter().enumerate().take(60) {
+            let wide = match at % 3 {
+                0 => line.clone(),
+                1 => format!("{near}{line}"),
+                _ => format!("{beyond}{line}"),
+            };
+            good += u64::from(at % 3 < 2);
+            let record = BaseRecord::<(), String>::to("bombs").payload(&wide);
+            producer.send(record).unwrap();
+        }
+        producer.flush(support::PATIENCE).unwrap();
+        for line in &lines[60 * (bomb + 1)..60 * (bomb + 1) + 48] {
+            let record = BaseRecord::<(), str>::to("bombs").payload(line);
+            producer.send(record).unwrap();
+            good += 1;
+        }
+        producer.flush(support::PATIENCE).unwrap();
+    }
+    let more = ["schema.features=a,b,c,d", "learner.batch_size=1"];
+    let daemon = cluster.serve(&dir.path().join("data"), "bombs", &more);
+    daemon.wait_for("every record to be learned or refused", |model| {
+        let counts = &model["counts"];
+        counts["accepted"] == good && counts["rejected"]["too_large"] == BOMBS as u64 * 20
+    });
+    let peak = daemon.peak_kib();
+    assert!(peak <= 256 * 1024, "{peak} KiB");
     assert_eq!(daemon.stop(), Some(0));
 }

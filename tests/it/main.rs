@@ -20,6 +20,7 @@ mod portfolio;
 mod properties;
 mod replay;
 mod resume;
+mod senders;
 mod snapshot;
 mod support;
 mod tidy;

@@ -85,7 +85,7 @@ impl Core {
             self.learner.handle(Event::Schema(schema)).map_err(wrong)?;
         }
         for arrival in arrivals {
-            self.waiting.comes_out(arrival);
+            self.waiting.comes_out(self.learner.wants(arrival));
             self.recorder.saw(arrival);
             let report = self
                 .learner
