@@ -9,7 +9,8 @@ def prequential(model, stream):
     scores = np.zeros((len(stream), len(stream.classes)), dtype=np.float32)
     for row, (record, label) in enumerate(zip(stream.records(), stream.labels.tolist())):
         for index, chance in model.predict_proba_one(record).items():
-            scores[row, index] = chance
+            # Of two classes the keys may be False and True, which numpy would take for masks.
+            scores[row, int(index)] = chance
         model.learn_one(record, label)
     return scores
 
