@@ -17,7 +17,10 @@ import os
 
 from streams import STREAMS, replay
 
-SMALL, LARGE = ["learner.learning_rate=0.02", "learner.batch_size=16"], ["learner.learning_rate=0.05", "learner.batch_size=64"]
+SMALL, LARGE = (
+    ["learner.learning_rate=0.02", "learner.batch_size=16"],
+    ["learner.learning_rate=0.05", "learner.batch_size=64"],
+)
 MOMENTUM = ["learner.mode=single", "learner.lambda=inf"]
 PLAIN = ["schema.encoding=standard", "schema.recent_shares=false"]
 ADJUSTED = ["loss.prior_adjustment=1"]
@@ -82,7 +85,10 @@ def shift(runs):
 
 
 TABLES = {
-    "plain": (plain, ["served", ".05, 64", ".02, 16", ".05, 64, all inputs", ".02, 16, all inputs", "served above plain"]),
+    "plain": (
+        plain,
+        ["served", ".05, 64", ".02, 16", ".05, 64, all inputs", ".02, 16, all inputs", "served above plain"],
+    ),
     "shift": (shift, [f"{name}: {figure}" for name in LEARNERS for figure in ("argmax, shift, trained", "PR-AUC")]),
 }
 

@@ -95,7 +95,9 @@ def main():
     options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as work:
         for stream in options.streams.split(","):
-            source = os.path.join(options.folder, {"shuttle": "shuttle.csv", "images": "cifar10_lt100_train.bin"}[stream])
+            source = os.path.join(
+                options.folder, {"shuttle": "shuttle.csv", "images": "cifar10_lt100_train.bin"}[stream]
+            )
             if not os.path.exists(source):
                 print(f"{stream}: {source} is not there")
                 continue

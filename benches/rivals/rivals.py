@@ -6,8 +6,9 @@ usage: FOLDER/bin/python benches/rivals/rivals.py DATA_FOLDER [--seeds N] [--onl
 The streams are those of benches/streams.py, and each row is predicted before it is learned. A rival has a few settings and is
 shown at the best of them, chosen afterwards and a stream at a time; skewd runs as it comes. Before a stream's rivals run, the
 figure is computed from the predictions that `skewd replay` wrote, and must be the one in its report. Rivals know all classes
-beforehand, skewd discovers them. Processor seconds are those of one run at that setting, reading the file excluded (skewd's
-include it). --only takes the rivals whose name contains TEXT. Runs that --results holds are not repeated. SKEWD names the binary.
+beforehand, skewd discovers them. The second table has the settings and the processor seconds of one run, without reading the
+file (skewd's include it). --only takes the rivals whose name contains TEXT. Runs that --results holds are not repeated. SKEWD
+names another binary.
 """
 
 import argparse
@@ -81,9 +82,9 @@ class Results:
                     *key, score, seconds = json.loads(line)
                     self.known[tuple(key)] = score, seconds
 
-    def of(self, key, measure):
+    def of(self, key, measure, *arguments):
         if key not in self.known:
-            self.known[key] = measure()
+            self.known[key] = measure(*arguments)
             score, seconds = self.known[key]
             print(*key, "failed" if score is None else f"{score:.4f}, {seconds:.0f} s", file=sys.stderr, flush=True)
             if self.path:
@@ -96,13 +97,49 @@ def short(seconds):
     return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
 
 
-def cell(runs):
-    """The best setting by its mean over the seeds: figure, name, seconds."""
+def best(runs):
+    """The best setting by its mean over the seeds: figure, name, seconds; None where all failed."""
     means = []
     for setting, pairs in runs.items():
-        if pairs and all(score is not None for score, _ in pairs):
+        if all(score is not None for score, _ in pairs):
             means.append((sum(p[0] for p in pairs) / len(pairs), setting, sum(p[1] for p in pairs) / len(pairs)))
     return max(means, default=None)
+
+
+def measure(name, path, limit, rivals, results, seeds):
+    """Per rival, `served` first, what `best` gives on one stream."""
+    stream = Stream(path, limit)
+    pairs = [results.of((name, "served", "", seed), served, stream, path, limit, seed) for seed in seeds]
+    row = [best({"as it comes": pairs})]
+    for rival, (module, settings) in rivals.items():
+        runs = {}
+        for setting in settings:
+            tasks = [((name, rival, setting, seed), (module, rival, setting, stream, seed)) for seed in seeds]
+            runs[setting] = [results.of(key, in_a_process, *task) for key, task in tasks]
+        row.append(best(runs))
+    return row
+
+
+def show(columns, rows):
+    """Figures, the best of a line in bold; then settings and seconds."""
+    head = "| stream | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|"
+    print(head)
+    for name, row in rows.items():
+        top = max(cell[0] for cell in row if cell)
+        figures = ((f"**{cell[0]:.3f}**" if cell[0] == top else f"{cell[0]:.3f}") if cell else "failed" for cell in row)
+        print(f"| {name} | " + " | ".join(figures) + " |")
+    print(f"\n{head}")
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join(f"{cell[1]} ({short(cell[2])})" if cell else "failed" for cell in row) + " |")
+
+
+def listed():
+    """Every rival with its module and the names of its settings."""
+    found = {}
+    for module in MODULES:
+        for rival, settings in importlib.import_module(module).RIVALS.items():
+            found[rival] = module, list(settings)
+    return found
 
 
 def main():
@@ -115,39 +152,16 @@ def main():
     options = parser.parse_args()
     rivals = multiprocessing.get_context("fork").Pool(1).apply(listed)
     rivals = {name: of for name, of in rivals.items() if options.only in name}
-    results, seeds = Results(options.results), range(1, options.seeds + 1)
-    print("| stream | served | " + " | ".join(rivals) + " |\n|---|---" + "|---" * len(rivals) + "|")
+    results, rows = Results(options.results), {}
     for name, limit in STREAMS:
         path = os.path.join(options.folder, f"{name}.csv")
         if name not in options.streams.split(","):
             continue
-        if not os.path.exists(path):
+        if os.path.exists(path):
+            rows[name] = measure(name, path, limit, rivals, results, range(1, options.seeds + 1))
+        else:
             print(f"{name}: {path} is not there")
-            continue
-        stream = Stream(path, limit)
-        runs = {"as it comes": [results.of((name, "served", "", s), lambda s=s: served(stream, path, limit, s)) for s in seeds]}
-        score, _, seconds = cell(runs)
-        cells = [f"{score:.3f} ({short(seconds)})"]
-        for rival, (module, settings) in rivals.items():
-            runs = {
-                setting: [
-                    results.of((name, rival, setting, s), lambda s=s, t=setting: in_a_process(module, rival, t, stream, s))
-                    for s in seeds
-                ]
-                for setting in settings
-            }
-            best = cell(runs)
-            cells.append(f"{best[0]:.3f} ({best[1]}; {short(best[2])})" if best else "failed")
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-
-
-def listed():
-    """Every rival with its module and the names of its settings."""
-    found = {}
-    for module in MODULES:
-        for rival, settings in importlib.import_module(module).RIVALS.items():
-            found[rival] = module, list(settings)
-    return found
+    show(["served", *rivals], rows)
 
 
 if __name__ == "__main__":
