@@ -29,13 +29,15 @@ mod step;
 mod update;
 mod views;
 pub mod waiting;
+mod watch;
 
 pub use crate::absgd::Schedule;
-pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView};
+pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView, Trace};
 pub use portfolio::{MemberSettings, MemberTask};
 pub use settings::{Mode, Optimizer, Settings, Task};
 pub use snapshot::Snapshot;
 pub use step::{LastBatch, StepReport, Verdict};
+pub use watch::Warning;
 
 pub use batcher::Batch;
 use batcher::Frontier;
@@ -43,9 +45,9 @@ use hardest::Hardest;
 use history::History;
 use saved::Tally;
 use step::Core;
+use watch::Watch;
 
 use crate::codec::Schema;
-use crate::evaluate::most_probable;
 use crate::example::{Arrival, Outcome, Positions};
 use crate::model;
 use crate::state;
@@ -115,6 +117,7 @@ pub struct Learner {
     settled: Tally,
     history: History,
     hardest: Hardest,
+    watch: Watch,
 }
 
 impl Learner {
@@ -134,6 +137,7 @@ impl Learner {
             settled: Tally::default(),
             history: History::default(),
             hardest: Hardest::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -157,6 +161,7 @@ impl Learner {
 
     fn arrive(&mut self, arrival: &Arrival) -> Result<Option<StepReport>, Error> {
         self.frontier.saw(arrival.partition, arrival.offset);
+        self.watch_record(arrival);
         match &arrival.outcome {
             Outcome::Example {
                 example,
@@ -186,6 +191,7 @@ impl Learner {
         let core = self.core.as_mut().ok_or(Error::NoSchema)?;
         let mut report = core.step(&self.batch, &self.newcomers)?;
         report.taken = self.taken_back + report.examples;
+        self.watch_batch();
         self.newcomers.clear();
         self.note_hardest();
         self.note_history(&report);
@@ -214,31 +220,6 @@ impl Learner {
             _ => {}
         }
         Ok(self.batch.len())
-    }
-
-    fn note_hardest(&mut self) {
-        let Some(core) = &self.core else { return };
-        for (index, weight) in core.last.weights.iter().copied().enumerate() {
-            if !self.hardest.wants(weight) {
-                continue;
-            }
-            let predicted = core.last.row(index);
-            let (partition, offset) = self.batch.places[index];
-            self.hardest.push(
-                core.examples,
-                HardExample {
-                    id: self.batch.ids[index].as_deref().map(str::to_owned),
-                    partition,
-                    offset,
-                    step: core.step,
-                    label: core.classes[self.batch.classes[index] as usize].to_string(),
-                    prediction: most_probable(predicted)
-                        .map(|class| core.classes[class].to_string()),
-                    loss: core.last.losses[index],
-                    weight,
-                },
-            );
-        }
     }
 
     fn note_history(&mut self, report: &StepReport) {
