@@ -27,7 +27,10 @@ fn mixed(number: usize) -> usize {
 }
 
 fn everything(number: usize) -> String {
-    let (any, name) = (mixed(number), if number % 2 == 0 { "a" } else { "b" });
+    let (any, name) = (
+        mixed(number),
+        if number.is_multiple_of(2) { "a" } else { "b" },
+    );
     format!(
         r#"{{"same":7,"clock":{clock}.5,"key":{any},"measured":{any}.25,"few":{few},"nothing":null,"text":"{name}","word":"x","label":"{name}"}}"#,
         clock = 1_700_000_000 + number,
@@ -66,8 +69,8 @@ fn texts_that_differ_in_nearly_every_record_are_named_where_a_person_made_them_a
             mixed(number)
         )
     };
-    let expected = (Concern::IdentifierFeature, "mail".to_owned());
-    assert_eq!(said(&settings, 5000, line), [expected.clone()]);
+    let expected = [(Concern::IdentifierFeature, "mail".to_owned())];
+    assert_eq!(said(&settings, 5000, line), expected);
     // The same by position, and below another field.
     let array = |number: usize| {
         format!(
@@ -75,7 +78,7 @@ fn texts_that_differ_in_nearly_every_record_are_named_where_a_person_made_them_a
             mixed(number)
         )
     };
-    assert_eq!(said(&settings, 5000, array), [expected]);
+    assert_eq!(said(&settings, 5000, array), expected);
     let nested = Settings {
         features: strings(&["who.mail"]),
         categorical: strings(&["who.mail"]),
@@ -123,7 +126,11 @@ fn a_csv_stream_is_looked_at_too() {
 #[test]
 fn a_value_that_is_often_missing_and_one_that_changes_late_are_no_reason() {
     let line = |number: usize| {
-        let flag = if number % 3 == 0 { "1" } else { "null" };
+        let flag = if number.is_multiple_of(3) {
+            "1"
+        } else {
+            "null"
+        };
         let late = usize::from(number > 4000);
         format!(
             r#"{{"flag":{flag},"late":{late},"day":{},"label":"a"}}"#,
