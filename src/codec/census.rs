@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::csv_record::{Columns, CsvRecords};
 use super::decoder::text_of;
 use super::fields::{Field, elements, envelope, fields};
-use super::notice::{Concern, Notice};
+use super::notice::{Concern, Notice, in_few_words};
 use super::plan::Plan;
 use super::reject::printable;
 use super::schema::Schema;
@@ -80,9 +80,8 @@ impl Census {
             return Vec::new();
         }
         let features = self.names.iter().zip(&self.seen);
-        features
-            .filter_map(|(name, seen)| seen.verdict(name, self.examples))
-            .collect()
+        let verdicts = features.filter_map(|(name, seen)| seen.verdict(name, self.examples));
+        in_few_words(verdicts.collect())
     }
 
     fn csv(&mut self, text: &str, columns: &Arc<Columns>) {

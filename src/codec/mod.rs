@@ -63,7 +63,7 @@ pub use csv_record::CsvFields;
 pub use encoder::Encoder;
 pub use found::MAX_LABEL_BYTES;
 pub use intake::Intake;
-pub use notice::{Concern, Notice};
+pub use notice::{Concern, Notice, in_few_words};
 pub use reject::{Reason, Reject};
 pub use rows::{RowReader, row_of_json};
 pub use schema::{Feature, Kind, Schema};

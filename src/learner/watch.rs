@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::batcher::Batch;
-use crate::codec::{Concern, Kind, Notice, Reject, Schema};
+use crate::codec::{Concern, Kind, Notice, Reject, Schema, in_few_words};
 
 mod classes;
 mod features;
@@ -28,6 +28,8 @@ const RECORDS: u64 = 1000;
 const REFUSED: f64 = 0.1;
 /// Records until the same is said again, if it is still so.
 const AGAIN: u64 = 10_000;
+/// Warnings that wait to be taken: of a learner that nobody asks they must not pile up.
+const UNTOLD: usize = 1000;
 /// Warnings that are kept to be shown.
 const KEPT: usize = 50;
 
@@ -122,7 +124,7 @@ impl Watch {
             .compare(schema, &block, is_known.then_some(self.examples));
         self.examples += block.rows;
         found.extend(self.classes.compare(classes, harder, is_known));
-        for notice in found {
+        for notice in in_few_words(found) {
             self.say(notice, examples);
         }
     }
@@ -146,7 +148,9 @@ impl Watch {
             examples,
             message: notice.message,
         };
-        self.new.push(warning.clone());
+        if self.new.len() < UNTOLD {
+            self.new.push(warning.clone());
+        }
         self.kept.push_back(warning);
         if self.kept.len() > KEPT {
             self.kept.pop_front();
