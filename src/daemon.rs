@@ -128,6 +128,9 @@ impl Trainer {
         for warning in self.intake.take_warnings() {
             tracing::warn!("{warning}");
         }
+        for notice in self.intake.take_notices() {
+            self.learner.notice(notice);
+        }
     }
 
     /// Arrivals -> steps.
@@ -238,6 +241,7 @@ impl Trainer {
     fn tell(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         self.watch_lock(now)?;
+        crate::telemetry::warn(&self.learner.take_warnings());
         self.publish(now);
         if self.recording.journal.is_dead() {
             return Err(Failure::internal("the journal's thread died"));

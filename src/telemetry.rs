@@ -21,7 +21,7 @@ pub use meters::Meters;
 pub use table::{Entry, Kind, TABLE};
 
 use crate::codec::Reason;
-use crate::learner::Board;
+use crate::learner::{Board, Warning};
 
 /// Classes that have a label of their own.
 pub const CLASS_LABELS: usize = 32;
@@ -113,6 +113,9 @@ pub fn record_board(board: &Board, facts: &Facts) {
     gauge!("skewd_effective_sample_ratio").set(board.weights.effective_sample_size);
     gauge!("skewd_normalizer_log").set(board.weights.log_s);
     gauge!("skewd_lambda").set(board.weights.lambda.0);
+    for (kind, count) in &board.warning_counts {
+        counter!("skewd_stream_warnings_total", "kind" => *kind).absolute(*count);
+    }
     record_classes(board);
     record_scores(board);
 }
@@ -158,6 +161,18 @@ fn record_scores(board: &Board) {
     }
     if let Some(error) = window.calibration_error {
         gauge!("skewd_calibration_error_ratio").set(error);
+    }
+}
+
+/// Says what was noticed of the stream.
+pub fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        tracing::warn!(
+            kind = warning.kind.as_str(),
+            examples = warning.examples,
+            "{}",
+            warning.message
+        );
     }
 }
 

@@ -67,7 +67,7 @@ pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
     }
     let started = Instant::now();
     let bar = progress_bar(source.bytes_total() * u64::from(args.passes));
-    let (lanes, counted) = std::thread::scope(|scope| {
+    let (mut lanes, counted) = std::thread::scope(|scope| {
         let (inputs, workers) = start_workers(scope, lanes);
         let counted = decode(&mut source, &mut intake, args, &inputs, &bar);
         drop(inputs);
@@ -83,8 +83,14 @@ pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
+    intake.end();
     for warning in intake.take_warnings() {
         tracing::warn!("{warning}");
+    }
+    if let Some((_, first)) = lanes.first_mut() {
+        for notice in intake.take_notices() {
+            first.learner.notice(notice);
+        }
     }
     if let Some(first) = source.nothing_parsed(&counted.rejected, counted.rows) {
         return Err(Failure::data(first));
@@ -267,10 +273,12 @@ fn finish(
     counted: Counted,
     seconds: f64,
 ) -> Result<(), Failure> {
-    let lanes: Vec<Lane> = lanes.into_iter().map(|(_, lane)| lane).collect();
-    let Some(first) = lanes.first() else {
+    let mut lanes: Vec<Lane> = lanes.into_iter().map(|(_, lane)| lane).collect();
+    let Some(warnings) = lanes.first_mut().map(|first| first.learner.take_warnings()) else {
         return Err(Failure::internal("a replay without a learner"));
     };
+    crate::telemetry::warn(&warnings);
+    let first = &lanes[0];
     let names = first.learner.all_classes();
     let mut learners = Vec::new();
     for lane in &lanes {
@@ -284,6 +292,7 @@ fn finish(
         examples: first.learner.examples(),
         input: counted.into_input(&names),
         learners,
+        warnings,
     };
     println!("{}", report.table());
     println!(

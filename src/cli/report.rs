@@ -10,6 +10,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::evaluate::{Decided, DecisionSettings, Exact, Metrics, PerClass, most_probable};
+use crate::learner::Warning;
 
 /// The whole report of `--report`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +27,8 @@ pub struct Report {
     pub examples: u64,
     /// One entry a learner, in the order they were named.
     pub learners: Vec<LearnerReport>,
+    /// What was noticed of the stream.
+    pub warnings: Vec<Warning>,
 }
 
 /// What a run read.
@@ -268,6 +271,7 @@ mod tests {
             digest: "00".to_owned(),
             examples: 9,
             learners: vec![learner("one", 0.0), learner("two", 0.1)],
+            warnings: Vec::new(),
         }
     }
 
@@ -288,7 +292,7 @@ mod tests {
         };
         assert_eq!(
             keys(&json),
-            "digest examples examples_per_second input learners seconds"
+            "digest examples examples_per_second input learners seconds warnings"
         );
         assert_eq!(keys(&json["input"]), "classes rejected rows");
         assert_eq!(json["input"]["classes"]["ok"], 8);

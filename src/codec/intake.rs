@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::census::Census;
 use super::csv_record::Columns;
 use super::decoder::Decoder;
 use super::discovery::{Discovery, Held};
+use super::notice::Notice;
 use super::plan::Plan;
 use super::reject::{Fault, Reason, printable};
 use super::schema::Schema;
@@ -39,6 +41,9 @@ pub struct Intake {
     /// Records are CSV with these columns.
     columns: Option<Arc<Columns>>,
     warnings: Vec<String>,
+    /// While the first examples are looked at.
+    census: Option<Census>,
+    notices: Vec<Notice>,
 }
 
 impl Intake {
@@ -59,6 +64,8 @@ impl Intake {
         Self {
             decoder: Decoder::new(Plan::for_records(settings, schema.as_ref())),
             discovery: schema.is_none().then(|| Discovery::new(settings)),
+            census: schema.as_ref().map(|schema| Census::new(settings, schema)),
+            notices: Vec::new(),
             schema: schema.map(Arc::new),
             classes: Classes::new(settings, classes),
             sender: Sender::parse(&settings.sender).unwrap_or_default(),
@@ -104,6 +111,7 @@ impl Intake {
             return Err(self.nothing_found(records, counted));
         };
         self.decoder = Decoder::new(Plan::for_records(&self.settings, Some(&schema)));
+        self.census = Some(Census::new(&self.settings, &schema));
         self.schema = Some(Arc::new(schema));
         self.discovery = None;
         for held in held {
@@ -154,6 +162,18 @@ impl Intake {
     /// What a person should know, since the last call.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// What a person should know about the features, since the last call. Each is named once, after a few thousand examples.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The input is over: what was seen of the features is all that there is.
+    pub fn end(&mut self) {
+        if let Some(census) = self.census.take() {
+            self.notices.extend(census.verdicts());
+        }
     }
 
     /// From here on records are CSV with these columns (the header of a file); with no columns, as the settings
@@ -218,15 +238,22 @@ impl Intake {
     /// Decodes a record by the schema.
     fn arrive(&mut self, record: Record, columns: Option<&Arc<Columns>>) -> Arrival {
         match self.example(&record, columns) {
-            Ok(Some((example, new_class, unknown_fields))) => Arrival {
-                partition: record.partition,
-                offset: record.offset,
-                outcome: Outcome::Example {
-                    example,
-                    new_class,
-                    unknown_fields,
-                },
-            },
+            Ok(Some((example, new_class, unknown_fields))) => {
+                if let Some(census) = &mut self.census
+                    && census.look(record.payload.as_deref(), columns)
+                {
+                    self.end();
+                }
+                Arrival {
+                    partition: record.partition,
+                    offset: record.offset,
+                    outcome: Outcome::Example {
+                        example,
+                        new_class,
+                        unknown_fields,
+                    },
+                }
+            }
             Ok(None) => arrival(record, Ok(Outcome::Unlabelled)),
             Err(fault) => arrival(record, Err(fault)),
         }

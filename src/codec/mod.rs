@@ -11,6 +11,7 @@
 //! | `quick`, `number` | the usual record and the usual number, read faster |
 //! | `decoder` | one record: bytes -> row, label, weight, id |
 //! | `discovery`, `survey`, `fields` | the schema of a stream that names none |
+//! | `notice`, `census` | what to know about a stream; features that teach nothing |
 //! | `intake` | the whole: records in, arrivals out, classes numbered |
 //! | `encoder`, `passes`, `lanes`, `moments`, `quantiles` | rows -> inputs of the model; what is known of the numbers; loops over them |
 //! | `rows`, `split` | rows of predictions; records of a request body |
@@ -25,6 +26,7 @@
 //! - A label that is absent, `null`, an empty text or `NA` means unlabelled (a text that is listed in `classes`
 //!   is always a label). Integers are labels by their literal, of whatever length.
 
+mod census;
 mod csv_record;
 mod decoder;
 mod discovery;
@@ -37,6 +39,7 @@ mod json_value;
 mod json_walk;
 mod lanes;
 mod moments;
+mod notice;
 mod number;
 mod passes;
 mod plan;
@@ -61,6 +64,7 @@ pub use csv_record::CsvFields;
 pub use encoder::Encoder;
 pub use found::MAX_LABEL_BYTES;
 pub use intake::Intake;
+pub use notice::{Concern, Notice, in_few_words};
 pub use reject::{Reason, Reject};
 pub use rows::{RowReader, row_of_json};
 pub use schema::{Feature, Kind, Schema};

@@ -123,6 +123,11 @@ impl Drift {
         PerClass::new(names, reports.collect())
     }
 
+    /// Times that each class has become harder, in class order.
+    pub fn harder(&self) -> impl Iterator<Item = u64> {
+        self.classes.iter().map(|window| window.harder)
+    }
+
     /// Writes everything under `drift.`.
     pub fn save(&self, state: &mut State) {
         state.put_u64(

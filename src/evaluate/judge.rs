@@ -111,6 +111,11 @@ impl Judge {
         }
     }
 
+    /// Times that each class has become harder, in class order.
+    pub fn harder(&self) -> impl Iterator<Item = u64> {
+        self.drift.harder()
+    }
+
     /// Writes everything under `calibration.`, `decision.` and `drift.`.
     pub fn save(&self, state: &mut State) {
         self.served.calibrator.save(state);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::watch::Warning;
 use crate::absgd::stats::WeightReport;
 use crate::evaluate::{EvaluationReport, JudgeReport};
 
@@ -23,6 +24,12 @@ pub struct Board {
     pub history: Arc<Vec<HistoryPoint>>,
     /// The recent examples of largest weight, heaviest first.
     pub hardest: Vec<HardExample>,
+    /// Older ones that the model still does not predict, the largest loss first.
+    pub persistent: Vec<HardExample>,
+    /// What was noticed of the stream lately, the newest last.
+    pub warnings: Vec<Warning>,
+    /// How often, by kind.
+    pub warning_counts: BTreeMap<&'static str, u64>,
     /// Prequential metrics.
     pub evaluation: EvaluationReport,
     /// Calibration, decisions and drift.
@@ -107,6 +114,31 @@ pub struct HardExample {
     pub loss: f64,
     /// Its weight in that step.
     pub weight: f64,
+    /// Its loss under later models, the oldest first; thinned.
+    pub trail: Vec<Trace>,
+    /// Its raw values, by which it is predicted again.
+    #[serde(skip)]
+    pub row: Box<[f32]>,
+    /// The index of its class.
+    #[serde(skip)]
+    pub class: u32,
+}
+
+impl HardExample {
+    /// The last known loss.
+    #[must_use]
+    pub fn latest_loss(&self) -> f64 {
+        self.trail.last().map_or(self.loss, |trace| trace.loss)
+    }
+}
+
+/// The loss of an example under a later model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Trace {
+    /// The step of that model.
+    pub step: u64,
+    /// The loss.
+    pub loss: f64,
 }
 
 /// What became of every record since the state began (rejects: since this process began with that state).

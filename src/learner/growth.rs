@@ -78,6 +78,7 @@ impl Learner {
         other.epoch = self.epoch;
         other.frontier = self.frontier.clone();
         (other.tally, other.settled) = (self.tally, self.settled);
+        other.watch = std::mem::take(&mut self.watch);
         *self = other;
     }
 }

@@ -1,17 +1,31 @@
-//! The recent examples of largest weight.
+//! The recent examples of largest weight, and older ones that stay hard.
+//!
+//! A rare case is hard until a few of its kind were learned; a wrong label stays hard for ever. So those that leave the list
+//! of the recent are predicted again now and then, and stay as long as the model does not believe their label.
 
-use super::board::HardExample;
+use super::board::{HardExample, Trace};
+use super::{Learner, Snapshot};
+use crate::evaluate::{log_loss, most_probable};
 
-/// Examples kept at most.
+/// Examples kept at most, of the recent and of the older ones.
 const KEPT: usize = 50;
 /// Older examples make room, however heavy they were.
 const RECENT_EXAMPLES: u64 = 10_000;
+/// Examples between two looks at the losses of now.
+const REVIEW_EVERY: u64 = 5_000;
+/// Losses of later models that are kept of an example.
+const TRACES: usize = 16;
+/// An older example below this loss is believed: its label gets more than half of the probability.
+const BELIEVED: f64 = std::f64::consts::LN_2;
 
-/// A short list ordered by weight. Not part of the learning state: it names offsets, which the digest must not see.
+/// A short list ordered by weight, and one of older examples ordered by loss. Not part of the learning state: they name
+/// offsets, which the digest must not see.
 #[derive(Debug, Clone, Default)]
 pub struct Hardest {
     entries: Vec<(u64, HardExample)>,
     lightest: f64,
+    persistent: Vec<HardExample>,
+    reviewed_at: u64,
 }
 
 impl Hardest {
@@ -32,22 +46,141 @@ impl Hardest {
         self.lightest = self.entries.last().map_or(0.0, |(_, entry)| entry.weight);
     }
 
-    /// Drops what is no longer recent when `now` examples have been learned.
+    /// Puts those that are no longer recent, when `now` examples have been learned, with the older ones.
     pub fn expire(&mut self, now: u64) {
-        self.entries.retain(|(at, _)| at + RECENT_EXAMPLES >= now);
-        if self.entries.len() < KEPT {
-            self.lightest = 0.0;
+        if self
+            .entries
+            .iter()
+            .all(|(at, _)| at + RECENT_EXAMPLES >= now)
+        {
+            return;
+        }
+        let (recent, old) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|(at, _)| at + RECENT_EXAMPLES >= now);
+        self.entries = recent;
+        self.lightest = 0.0;
+        let old: Vec<(u64, HardExample)> = old;
+        self.persistent
+            .extend(old.into_iter().map(|(_, example)| example));
+        // Nobody may ask for long: what was not reviewed must not grow without bound.
+        if self.persistent.len() > 4 * KEPT {
+            self.rank();
         }
     }
 
-    /// The list, heaviest first.
+    /// The recent ones, heaviest first.
     #[must_use]
     pub fn list(&self) -> Vec<HardExample> {
-        self.entries
-            .iter()
-            .map(|(_, example)| example.clone())
-            .collect()
+        let examples = self.entries.iter();
+        examples.map(|(_, example)| example.clone()).collect()
     }
+
+    /// The older ones that are not believed, the largest loss first.
+    #[must_use]
+    pub fn persistent(&self) -> Vec<HardExample> {
+        let examples = self.persistent.iter().take(KEPT);
+        examples.cloned().collect()
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        now >= self.reviewed_at + REVIEW_EVERY || now < self.reviewed_at
+    }
+
+    /// Notes the losses that all examples have under a later model; `losses` in the order of [`Hardest::rows`].
+    fn review(&mut self, now: u64, step: u64, losses: impl Iterator<Item = f64>) {
+        self.reviewed_at = now;
+        let recent = self.entries.iter_mut().map(|(_, example)| example);
+        for (example, loss) in recent.chain(&mut self.persistent).zip(losses) {
+            if example.trail.len() == TRACES {
+                let mut place = 0;
+                example.trail.retain(|_| {
+                    place += 1;
+                    place % 2 == 0
+                });
+            }
+            example.trail.push(Trace { step, loss });
+        }
+        self.rank();
+        self.persistent
+            .retain(|example| example.latest_loss() >= BELIEVED);
+    }
+
+    fn rank(&mut self) {
+        self.persistent
+            .sort_by(|one, two| two.latest_loss().total_cmp(&one.latest_loss()));
+        self.persistent.truncate(KEPT);
+    }
+
+    /// Values and class of each example, the recent ones first.
+    fn rows(&self) -> (Vec<Box<[f32]>>, Vec<u32>) {
+        let recent = self.entries.iter().map(|(_, example)| example);
+        recent
+            .chain(&self.persistent)
+            .map(|example| (example.row.clone(), example.class))
+            .unzip()
+    }
+}
+
+impl Learner {
+    /// The examples of the batch that was just learned enter the list, where they are heavy enough.
+    pub(super) fn note_hardest(&mut self) {
+        let Some(core) = &self.core else { return };
+        let width = core.schema.len();
+        for (index, weight) in core.last.weights.iter().copied().enumerate() {
+            if !self.hardest.wants(weight) {
+                continue;
+            }
+            let predicted = core.last.row(index);
+            let (partition, offset) = self.batch.places[index];
+            let class = self.batch.classes[index];
+            self.hardest.push(
+                core.examples,
+                HardExample {
+                    id: self.batch.ids[index].as_deref().map(str::to_owned),
+                    partition,
+                    offset,
+                    step: core.step,
+                    label: core.classes[class as usize].to_string(),
+                    prediction: most_probable(predicted)
+                        .map(|class| core.classes[class].to_string()),
+                    loss: core.last.losses[index],
+                    weight,
+                    trail: Vec::new(),
+                    row: self.batch.rows[index * width..(index + 1) * width].into(),
+                    class,
+                },
+            );
+        }
+    }
+
+    /// Predicts the listed examples again, now and then: a copy of the model and a hundred predictions each time.
+    pub(super) fn review_hardest(&mut self) {
+        let now = self.examples();
+        self.hardest.expire(now);
+        if !self.hardest.is_due(now) {
+            return;
+        }
+        let Ok(Some(snapshot)) = self.snapshot() else {
+            return;
+        };
+        let (rows, classes) = self.hardest.rows();
+        if let Some(losses) = losses(&snapshot, &rows, &classes) {
+            self.hardest
+                .review(now, snapshot.model_version, losses.into_iter());
+        }
+    }
+}
+
+/// The loss of each row under a model; `None` where it cannot tell.
+fn losses(snapshot: &Snapshot, rows: &[Box<[f32]>], classes: &[u32]) -> Option<Vec<f64>> {
+    let predictions = snapshot.predict(rows).ok()?;
+    let losses = predictions.iter().zip(classes);
+    Some(
+        losses
+            .map(|(of, class)| log_loss(*class, &of.probabilities))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -64,6 +197,9 @@ mod tests {
             prediction: None,
             loss: 1.0,
             weight,
+            trail: Vec::new(),
+            row: [0.0].into(),
+            class: 0,
         }
     }
 
@@ -90,5 +226,47 @@ mod tests {
         hardest.push(RECENT_EXAMPLES + 2, example(2, 0.5));
         assert_eq!(hardest.list().len(), 1);
         assert!(hardest.wants(0.1));
+        assert_eq!(hardest.persistent()[0].offset, 1);
+    }
+
+    #[test]
+    fn an_old_example_stays_until_its_label_is_believed() {
+        let mut hardest = Hardest::default();
+        for offset in 0..3 {
+            hardest.push(1, example(offset, 10.0 - offset as f64));
+        }
+        hardest.expire(RECENT_EXAMPLES + 2);
+        hardest.review(RECENT_EXAMPLES + 2, 7, [0.1, 4.0, 5.0].into_iter());
+        let offsets = |hardest: &Hardest| -> Vec<i64> {
+            let persistent = hardest.persistent();
+            persistent.iter().map(|example| example.offset).collect()
+        };
+        assert_eq!(offsets(&hardest), [2, 1]);
+        for step in 8..100 {
+            hardest.review(1, step, [6.0, 1.0].into_iter());
+        }
+        assert_eq!(offsets(&hardest), [2, 1]);
+        let trail = &hardest.persistent()[0].trail;
+        assert!(
+            trail.len() <= TRACES
+                && trail.last()
+                    == Some(&Trace {
+                        step: 99,
+                        loss: 6.0
+                    })
+        );
+        assert!(trail.windows(2).all(|pair| pair[0].step < pair[1].step));
+        hardest.review(1, 100, [0.2, 0.3].into_iter());
+        assert!(hardest.persistent().is_empty());
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_bounded() {
+        let mut hardest = Hardest::default();
+        for at in 0..200_u64 {
+            hardest.push(at * (RECENT_EXAMPLES + 1), example(at as i64, 1.0));
+        }
+        assert!(hardest.persistent.len() <= 4 * KEPT);
+        assert_eq!(hardest.persistent().len(), KEPT);
     }
 }

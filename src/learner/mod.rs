@@ -30,13 +30,15 @@ mod step;
 mod update;
 mod views;
 pub mod waiting;
+mod watch;
 
 pub use crate::absgd::Schedule;
-pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView};
+pub use board::{Board, Counts, Discovering, HardExample, HistoryPoint, MemberView, Trace};
 pub use portfolio::{MemberSettings, MemberTask};
 pub use settings::{Mode, Optimizer, Settings, Task};
 pub use snapshot::Snapshot;
 pub use step::{LastBatch, StepReport, Verdict};
+pub use watch::Warning;
 
 pub use batcher::Batch;
 use batcher::Frontier;
@@ -45,9 +47,9 @@ use history::History;
 use saved::Tally;
 use senders::Senders;
 use step::Core;
+use watch::Watch;
 
 use crate::codec::Schema;
-use crate::evaluate::most_probable;
 use crate::example::{Arrival, Example, Outcome, Positions};
 use crate::model;
 use crate::state;
@@ -118,6 +120,7 @@ pub struct Learner {
     history: History,
     hardest: Hardest,
     senders: Senders,
+    watch: Watch,
 }
 
 impl Learner {
@@ -138,6 +141,7 @@ impl Learner {
             history: History::default(),
             hardest: Hardest::default(),
             senders: Senders::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -161,6 +165,7 @@ impl Learner {
 
     fn arrive(&mut self, arrival: &Arrival) -> Result<Option<StepReport>, Error> {
         self.frontier.saw(arrival.partition, arrival.offset);
+        self.watch_record(arrival);
         match &arrival.outcome {
             Outcome::Example {
                 example,
@@ -208,12 +213,13 @@ impl Learner {
         let core = self.core.as_mut().ok_or(Error::NoSchema)?;
         let mut report = core.step(&self.batch, &self.newcomers)?;
         report.taken = self.taken_back + report.examples;
-        self.newcomers.clear();
         self.senders.learned(
             &self.batch.senders,
             &core.last.weights,
             self.task.learner.sender_share,
         );
+        self.watch_batch();
+        self.newcomers.clear();
         self.note_hardest();
         self.note_history(&report);
         std::mem::swap(&mut self.batch, &mut self.previous);
@@ -241,31 +247,6 @@ impl Learner {
             _ => {}
         }
         Ok(self.batch.len())
-    }
-
-    fn note_hardest(&mut self) {
-        let Some(core) = &self.core else { return };
-        for (index, weight) in core.last.weights.iter().copied().enumerate() {
-            if !self.hardest.wants(weight) {
-                continue;
-            }
-            let predicted = core.last.row(index);
-            let (partition, offset) = self.batch.places[index];
-            self.hardest.push(
-                core.examples,
-                HardExample {
-                    id: self.batch.ids[index].as_deref().map(str::to_owned),
-                    partition,
-                    offset,
-                    step: core.step,
-                    label: core.classes[self.batch.classes[index] as usize].to_string(),
-                    prediction: most_probable(predicted)
-                        .map(|class| core.classes[class].to_string()),
-                    loss: core.last.losses[index],
-                    weight,
-                },
-            );
-        }
     }
 
     fn note_history(&mut self, report: &StepReport) {

@@ -6,11 +6,12 @@ use super::board::{Board, Counts, Discovering, MemberView};
 use super::portfolio::{self, Voice};
 use super::snapshot::{Snapshot, Speaker};
 use super::step::Core;
-use super::{Error, LastBatch, Learner, MemberTask, guard};
+use super::{Error, LastBatch, Learner, MemberTask, Warning, guard};
 use crate::absgd::Normalizer;
 use crate::absgd::stats::{WeightReport, WeightStatistics};
-use crate::codec::Reason;
+use crate::codec::{Concern, Notice, Reason};
 use crate::evaluate::{DecisionSettings, EvaluationReport, Judge, Live};
+use crate::example::{Arrival, Outcome};
 
 impl Learner {
     /// The model as of the last step, to be served; `None` before anything was learned.
@@ -48,7 +49,7 @@ impl Learner {
             ),
         };
         self.history.score_newest(evaluation.window.pr_auc_rare);
-        self.hardest.expire(self.examples());
+        self.review_hardest();
         Board {
             step: self.steps(),
             examples: self.examples(),
@@ -56,6 +57,9 @@ impl Learner {
             weights: self.weight_report(),
             history: self.history.points(),
             hardest: self.hardest.list(),
+            persistent: self.hardest.persistent(),
+            warnings: self.watch.kept(),
+            warning_counts: self.watch.counts(),
             evaluation,
             judge,
             counts: self.counts(),
@@ -83,6 +87,47 @@ impl Learner {
             quarantined: self.guard(|guard| guard.quarantined),
             guard_rollbacks: self.guard(|guard| guard.rollbacks),
         }
+    }
+
+    /// What was noticed of the stream since the last call.
+    pub fn take_warnings(&mut self) -> Vec<Warning> {
+        self.watch.take_new()
+    }
+
+    /// Something to know that was noticed elsewhere; it is shown with the rest. That a feature is constant is not said where it
+    /// has changed since.
+    pub fn notice(&mut self, notice: Notice) {
+        let is_constant = notice.concern == Concern::ConstantFeature;
+        let is_over = is_constant
+            && self
+                .schema()
+                .is_some_and(|schema| self.watch.varies(schema, &notice.subject));
+        if !is_over {
+            self.watch.say(notice, self.examples());
+        }
+    }
+
+    pub(super) fn watch_record(&mut self, arrival: &Arrival) {
+        let examples = self.examples();
+        let (refused, unknown_fields) = match &arrival.outcome {
+            Outcome::Example { unknown_fields, .. } => (None, *unknown_fields),
+            Outcome::Rejected { reject, .. } if reject.reason.is_dead_letter() => (Some(reject), 0),
+            Outcome::Rejected { .. } | Outcome::Unlabelled => (None, 0),
+        };
+        self.watch.record(refused, unknown_fields, examples);
+    }
+
+    /// Looks at the batch that was just learned.
+    pub(super) fn watch_batch(&mut self) {
+        let Some(core) = &self.core else { return };
+        self.watch.learned(
+            &self.batch,
+            &core.schema,
+            &core.classes,
+            &self.newcomers,
+            core.judge.harder(),
+            core.examples,
+        );
     }
 
     /// The voices that are mixed, by their names and the settings of their members; one in single mode.

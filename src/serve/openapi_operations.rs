@@ -104,7 +104,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation(
         "GET",
         "/v1/hardest",
-        "The recent examples of largest weight",
+        "The recent examples of largest weight and older ones that stay hard, with their losses then and now",
         "Hardest",
         &[InvalidRequest, ModelNotReady],
     ),

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::guard::Gate;
 use super::problem::{Code, Problem};
-use super::{App, SourceFacts};
+use super::{App, Model, SourceFacts};
 use crate::absgd::stats::WeightReport;
-use crate::evaluate::{EvaluationReport, JudgeReport};
+use crate::evaluate::{EvaluationReport, JudgeReport, log_loss};
 use crate::example::{Lambda, Positions};
-use crate::learner::{Board, Discovering, HardExample, HistoryPoint};
+use crate::learner::{Board, Discovering, HardExample, HistoryPoint, Warning};
 
 /// Name of the one learner.
 const ONLY_LEARNER: &str = "single";
@@ -152,7 +152,39 @@ fn thinned(history: &[HistoryPoint], since: u64, wanted: usize) -> Vec<Point> {
 #[derive(Serialize)]
 pub struct HardestAnswer {
     step: u64,
-    hardest: Vec<HardExample>,
+    /// The step of the model that gave the losses of now.
+    model_version: Option<u64>,
+    hardest: Vec<HardNow>,
+    persistent: Vec<HardNow>,
+}
+
+/// A hard example, and what the served model makes of it.
+#[derive(Serialize)]
+struct HardNow {
+    #[serde(flatten)]
+    then: HardExample,
+    prediction_now: Option<String>,
+    loss_now: Option<f64>,
+}
+
+/// The examples as the served model predicts them; what it cannot predict is left open.
+fn predicted_now(examples: &[HardExample], model: Option<&dyn Model>) -> Vec<HardNow> {
+    let width = model.map_or(0, |model| model.features().len());
+    // Rows of another schema are those of a model that has grown since.
+    let model = model.filter(|_| examples.iter().all(|example| example.row.len() == width));
+    let rows: Vec<Box<[f32]>> = examples.iter().map(|example| example.row.clone()).collect();
+    let predictions = model.and_then(|model| model.predict(&rows).ok());
+    let now = |(index, then): (usize, &HardExample)| {
+        let prediction = predictions.as_ref().and_then(|all| all.get(index));
+        let loss = prediction.map(|of| log_loss(then.class, &of.probabilities));
+        let class = prediction.and_then(|of| model?.classes().get(of.class));
+        HardNow {
+            then: then.clone(),
+            prediction_now: class.map(|name| name.to_string()),
+            loss_now: loss.filter(|loss| loss.is_finite()),
+        }
+    };
+    examples.iter().enumerate().map(now).collect()
 }
 
 pub async fn hardest(
@@ -161,9 +193,15 @@ pub async fn hardest(
 ) -> Result<Json<HardestAnswer>, Problem> {
     let limit = parsed(query)?.limit.unwrap_or(usize::MAX);
     let board = board(&gate.app)?;
+    let model = (gate.app.model)();
+    let now = |examples: &[HardExample]| {
+        predicted_now(&examples[..examples.len().min(limit)], model.as_deref())
+    };
     Ok(Json(HardestAnswer {
         step: board.step,
-        hardest: board.hardest.iter().take(limit).cloned().collect(),
+        model_version: model.as_ref().map(|model| model.version()),
+        hardest: now(&board.hardest),
+        persistent: now(&board.persistent),
     }))
 }
 
@@ -244,6 +282,7 @@ pub struct ModelAnswer {
     discovering: Option<Discovering>,
     counts: Value,
     stalled: bool,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Serialize)]
@@ -290,6 +329,7 @@ pub async fn model(State(gate): State<Arc<Gate>>) -> Json<ModelAnswer> {
             .as_ref()
             .map_or(Value::Null, |board| json!(board.counts)),
         stalled: board.as_ref().is_some_and(|board| board.stalled),
+        warnings: board.map_or_else(Vec::new, |board| board.warnings.clone()),
     })
 }
 

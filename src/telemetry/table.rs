@@ -100,6 +100,7 @@ pub const TABLE: &[Entry] = &[
     counter("skewd_nonfinite_steps_total", &[], "Steps dropped because a loss or the gradient was not finite."),
     counter("skewd_examples_quarantined_total", &[], "Examples left out of their batch because no sound model gives them a finite loss and gradient."),
     counter("skewd_guard_rollbacks_total", &[], "Times that a ruined model went back to an older one by itself."),
+    counter("skewd_stream_warnings_total", &["kind"], "Warnings about the stream, by kind: a feature that is missing, a class that is new ..."),
     gauge("skewd_prequential_score", &["metric"], "Predict-first scores over the window."),
     gauge("skewd_class_recall_ratio", &["class"], "Share of a class's examples that were recognised, over the window."),
     gauge("skewd_class_loss_changes", &["class", "direction"], "Times that a class became harder or easier to predict."),

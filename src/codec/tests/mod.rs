@@ -1,5 +1,6 @@
 //! What the codec promises, fact by fact.
 
+mod census;
 mod corpus;
 mod discovery;
 mod encoding;

@@ -28,7 +28,7 @@ use crate::absgd::stats::{ClassWeights, WeightReport};
 use crate::codec::{self, Schema};
 use crate::evaluate::{DecisionSettings, EvaluationReport, Judge, Scores};
 use crate::example::Lambda;
-use crate::learner::{Counts, HardExample, HistoryPoint};
+use crate::learner::{Counts, HardExample, HistoryPoint, Trace};
 
 /// Amounts with a meaning for [`Fake`].
 const PANICS: f32 = -777.0;
@@ -354,6 +354,9 @@ fn board_of(steps: u64) -> Board {
         prediction: Some("ok".to_owned()),
         loss: 2.5,
         weight,
+        trail: vec![Trace { step: 2, loss: 1.5 }],
+        row: [0.25, 1.0].into(),
+        class: 1,
     };
     Board {
         step: steps,
@@ -376,6 +379,9 @@ fn board_of(steps: u64) -> Board {
         },
         history: Arc::new((1..=steps).map(point).collect()),
         hardest: vec![hard(3, 3.0), hard(1, 2.0)],
+        persistent: vec![hard(0, 9.0)],
+        warnings: Vec::new(),
+        warning_counts: BTreeMap::new(),
         evaluation: EvaluationReport {
             examples: steps * 32,
             window_examples: steps * 32,

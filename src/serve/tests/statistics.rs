@@ -72,8 +72,38 @@ async fn the_hardest_examples_name_their_records() {
     assert_eq!(hardest[0]["id"], "tx-3");
     assert_eq!(hardest[0]["offset"], 3);
     assert_eq!(hardest[1]["id"], Value::Null);
+    assert_eq!(
+        hardest[0]["trail"],
+        serde_json::json!([{"step": 2, "loss": 1.5}])
+    );
+    assert_eq!(hardest[0]["loss_now"], Value::Null, "nothing is served");
     let one = house.get("/v1/hardest?limit=1").await.ok();
     assert_eq!(one["hardest"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hard_example_shows_its_loss_under_the_model_of_now() {
+    let house = House::new();
+    house.publish(Fake::new(7, 3));
+    let mut board = board_of(2);
+    house.board.store(Some(Arc::new(board.clone())));
+    let answer = house.get("/v1/hardest?limit=1").await.ok();
+    assert_eq!(answer["model_version"], 7);
+    assert_eq!(answer["persistent"][0]["offset"], 0);
+    for list in ["hardest", "persistent"] {
+        let example = &answer[list][0];
+        assert_eq!(example["loss"], 2.5);
+        // The model gives the class of the label a quarter.
+        let now = example["loss_now"].as_f64().unwrap();
+        assert!((now - 4_f64.ln()).abs() < 1e-6, "{answer}");
+        assert_eq!(example["prediction_now"], "ok");
+    }
+    // A row of another schema cannot be predicted.
+    board.hardest[0].row = [0.25].into();
+    house.board.store(Some(Arc::new(board)));
+    let answer = house.get("/v1/hardest").await.ok();
+    assert_eq!(answer["hardest"][0]["loss_now"], Value::Null);
+    assert_eq!(answer["hardest"][0]["loss"], 2.5);
 }
 
 #[tokio::test]
