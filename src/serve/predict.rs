@@ -44,12 +44,14 @@ pub async fn predict(
     body: Bytes,
 ) -> Result<Response, Problem> {
     let app = &gate.app;
-    let wanted = wanted(app, &body)?;
-    let model = model_reaching(app, &wanted).await?;
     let json = if body.len() <= SMALL_BYTES {
-        answer(&*model, &body)?
+        let ask = parse(&body)?;
+        let model = model_reaching(app, &wanted(app, &ask)?).await?;
+        answer(&*model, &ask)?
     } else {
-        let work = move || answer(&*model, &body);
+        let wanted = wanted(app, &parse(&body)?)?;
+        let model = model_reaching(app, &wanted).await?;
+        let work = move || answer(&*model, &parse(&body)?);
         gate.turns.take(permit, work).await??
     };
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
@@ -68,11 +70,10 @@ fn parse(body: &[u8]) -> Result<Ask<'_>, Problem> {
 }
 
 /// Checks what can be checked before any model is looked at.
-fn wanted(app: &App, body: &[u8]) -> Result<Wanted, Problem> {
-    let ask = parse(body)?;
+fn wanted(app: &App, ask: &Ask<'_>) -> Result<Wanted, Problem> {
     check_rows(app, ask.rows.len())?;
     Ok(Wanted {
-        min_offset: ask.min_offset.unwrap_or_default(),
+        min_offset: ask.min_offset.clone().unwrap_or_default(),
         wait: patience(app, Duration::from_millis(ask.wait_ms.unwrap_or(0))),
     })
 }
@@ -108,6 +109,12 @@ pub fn served(app: &App) -> Result<Arc<dyn Model>, Problem> {
 
 /// The served model, once it has learned what was asked for; waits for it as long as was asked.
 async fn model_reaching(app: &App, wanted: &Wanted) -> Result<Arc<dyn Model>, Problem> {
+    // As nearly always: it has, and nothing is to be watched.
+    if let Ok(model) = served(app)
+        && model.trained_through().covers(&wanted.min_offset)
+    {
+        return Ok(model);
+    }
     let mut updates = app.updates.clone();
     let mut draining = app.draining.clone();
     let reached = async {
@@ -158,8 +165,7 @@ async fn model_reaching(app: &App, wanted: &Wanted) -> Result<Arc<dyn Model>, Pr
     .with("min_offset", serde_json::json!(wanted.min_offset)))
 }
 
-fn answer(model: &dyn Model, body: &[u8]) -> Result<String, Problem> {
-    let ask = parse(body)?;
+fn answer(model: &dyn Model, ask: &Ask<'_>) -> Result<String, Problem> {
     let rows = rows(model, ask.rows.iter().map(|raw| raw.get()), "rows")?;
     let answer = Answer {
         model_version: model.version(),
