@@ -5,6 +5,7 @@
 //! [`CLASS_LABELS`] are counted under `other`.
 
 mod meters;
+mod requests;
 mod table;
 
 use std::collections::BTreeMap;
@@ -12,12 +13,13 @@ use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metrics::{Unit, counter, gauge, histogram};
+use metrics::{Unit, counter, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 pub use meters::Meters;
+pub use requests::{record_in_flight, record_request};
 pub use table::{Entry, Kind, TABLE};
 
 use crate::codec::Reason;
@@ -211,20 +213,6 @@ pub fn record_poison(poisoned: bool) {
 /// Notes that a bad record was written to the dead letters.
 pub fn record_dead_letter(reason: Reason) {
     counter!("skewd_dead_letters_total", "reason" => reason.as_str()).increment(1);
-}
-
-/// Notes how many requests are being answered.
-pub fn record_in_flight(in_flight: usize) {
-    gauge!("skewd_http_requests_in_flight").set(in_flight as f64);
-}
-
-/// Notes that a request was answered. `route` and `method` come from closed sets.
-pub fn record_request(route: &'static str, method: &'static str, status: u16, seconds: f64) {
-    counter!("skewd_http_requests_total",
-        "route" => route, "method" => method, "code" => status.to_string())
-    .increment(1);
-    histogram!("skewd_http_request_duration_seconds", "route" => route, "method" => method)
-        .record(seconds);
 }
 
 fn unix_seconds() -> f64 {

@@ -18,6 +18,8 @@ const CITATION: &str = "NASA's Statlog (Shuttle), UCI Machine Learning Repositor
                         https://doi.org/10.24432/C5WS31";
 /// Posts a second, so that the page moves smoothly.
 const POSTS_PER_SECOND: f64 = 10.0;
+/// How long the daemon may not be heard of before that is a failure.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How often it is asked whether there is a model.
 const READY_LOOK: Duration = Duration::from_millis(100);
 /// A row to predict.
@@ -135,6 +137,7 @@ fn feed(records: &[String], address: &str, rate: f64, stop: &AtomicBool) -> Resu
             std::thread::sleep(early.min(Duration::from_millis(100)));
         }
         let body = post.join("\n");
+        let mut silent_since = None;
         loop {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
@@ -151,7 +154,11 @@ fn feed(records: &[String], address: &str, rate: f64, stop: &AtomicBool) -> Resu
                 }
                 Ok(answer) => return Err(format!("the daemon answered {}", answer.status())),
                 Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
-                Err(error) => return Err(format!("the daemon does not answer: {error}")),
+                // A daemon that ends takes no connections before `stop` is known here.
+                Err(error) if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE => {
+                    return Err(format!("the daemon does not answer: {error}"));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         }
         sent += post.len();

@@ -42,6 +42,25 @@ pub(super) fn record<'a>(
     sound.then_some(reader.found)
 }
 
+/// One row of a prediction request, into the scratch, if it is a usual one: an array or an object of numbers and plain texts.
+pub(super) fn row(plan: &Plan, scratch: &mut Scratch, text: &str) -> Option<()> {
+    scratch.begin(plan);
+    let bytes = text.as_bytes();
+    let mut reader = Reader {
+        plan,
+        scratch,
+        found: Found::new(),
+        envelope: false,
+        bytes,
+    };
+    let at = blank(bytes, 0);
+    let at = reader.features(Which::Envelope, at)?;
+    let sound = blank(bytes, at) == bytes.len()
+        && reader.found.fault.is_none()
+        && !reader.scratch.unknown_twice();
+    sound.then_some(())
+}
+
 // A place in the text is handed in and out by value, so that it stays in a register. Whatever is stepped over is ASCII or
 // was looked at by `plain_text`: the whole is UTF-8.
 

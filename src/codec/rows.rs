@@ -2,6 +2,7 @@
 
 use super::json;
 use super::plan::Plan;
+use super::quick;
 use super::reject::Reject;
 use super::schema::Schema;
 use super::scratch::Scratch;
@@ -29,6 +30,9 @@ impl RowReader {
     /// Why the text is no row; the detail continues the row's own name (see [`Reject::detail`]).
     pub fn read(&self, raw: &str) -> Result<Box<[f32]>, Reject> {
         let mut scratch = Scratch::new(&self.plan);
+        if quick::row(&self.plan, &mut scratch, raw).is_some() {
+            return Ok(scratch.row.into_boxed_slice());
+        }
         match json::row(&self.plan, &mut scratch, raw) {
             Ok(()) => Ok(scratch.row.into_boxed_slice()),
             Err(fault) => Err(fault.into_row_reject()),

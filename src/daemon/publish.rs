@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::control::Control;
-use crate::codec::{Intake, Kind, Reject};
+use crate::codec::{Intake, Kind, Reject, RowReader, Schema};
 use crate::config::Config;
 use crate::example::{Positions, Prediction};
 use crate::learner::{Board, Discovering, Learner, Snapshot};
@@ -59,31 +59,35 @@ impl Shared {
 }
 
 /// A snapshot as the HTTP room sees it.
-pub(super) struct Served(pub Snapshot);
+pub(super) struct Served {
+    snapshot: Snapshot,
+    /// Reads rows by the snapshot's schema.
+    rows: Arc<RowReader>,
+}
 
 impl serve::Model for Served {
     fn version(&self) -> u64 {
-        self.0.model_version
+        self.snapshot.model_version
     }
 
     fn epoch(&self) -> u64 {
-        self.0.epoch
+        self.snapshot.epoch
     }
 
     fn examples(&self) -> u64 {
-        self.0.examples
+        self.snapshot.examples
     }
 
     fn trained_through(&self) -> &Positions {
-        &self.0.trained_through
+        &self.snapshot.trained_through
     }
 
     fn classes(&self) -> &[Arc<str>] {
-        &self.0.classes
+        &self.snapshot.classes
     }
 
     fn features(&self) -> Vec<(&str, bool)> {
-        self.0
+        self.snapshot
             .schema
             .features
             .iter()
@@ -92,11 +96,11 @@ impl serve::Model for Served {
     }
 
     fn row(&self, json: &str) -> Result<Box<[f32]>, Reject> {
-        self.0.row(json)
+        self.rows.read(json)
     }
 
     fn predict(&self, rows: &[Box<[f32]>]) -> Result<Vec<Prediction>, String> {
-        self.0.predict(rows)
+        self.snapshot.predict(rows)
     }
 }
 
@@ -120,6 +124,8 @@ pub(super) struct Publisher {
     new_model: bool,
     /// A model that is not served yet.
     copied: Option<Arc<Served>>,
+    /// The last schema that was served, and its reader.
+    reader: Option<(Arc<Schema>, Arc<RowReader>)>,
     model_at: Option<Instant>,
     board_at: Option<Instant>,
     board_due: bool,
@@ -154,6 +160,7 @@ impl Publisher {
             wanted: config.schema.discover_records,
             new_model: true,
             copied: None,
+            reader: None,
             model_at: None,
             board_at: None,
             board_due: false,
@@ -204,7 +211,7 @@ impl Publisher {
         let model_due = self.serve_durable(durable);
         if self.new_model && self.copied.is_none() && due(self.model_at, now, MODEL_EVERY) {
             match learner.snapshot() {
-                Ok(snapshot) => self.copied = snapshot.map(|snapshot| Arc::new(Served(snapshot))),
+                Ok(snapshot) => self.copied = snapshot.map(|snapshot| self.readable(snapshot)),
                 Err(error) => tracing::error!(%error, "the model could not be copied for serving"),
             }
             self.model_at = Some(now);
@@ -221,12 +228,28 @@ impl Publisher {
         }
     }
 
+    /// The snapshot with a reader of its rows, which is made once a schema.
+    fn readable(&mut self, snapshot: Snapshot) -> Arc<Served> {
+        let known = self
+            .reader
+            .take_if(|(schema, _)| Arc::ptr_eq(schema, &snapshot.schema));
+        let (schema, rows) = known.unwrap_or_else(|| {
+            let reader = RowReader::new(&snapshot.schema);
+            (Arc::clone(&snapshot.schema), Arc::new(reader))
+        });
+        self.reader = Some((schema, Arc::clone(&rows)));
+        Arc::new(Served { snapshot, rows })
+    }
+
     /// Serves the copied model once the journal up to its step is durable: what was served can be repeated.
     fn serve_durable(&mut self, durable: u64) -> bool {
-        let Some(served) = self.copied.take_if(|copied| copied.0.taken <= durable) else {
+        let Some(served) = self
+            .copied
+            .take_if(|copied| copied.snapshot.taken <= durable)
+        else {
             return false;
         };
-        telemetry::record_model(served.0.model_version);
+        telemetry::record_model(served.snapshot.model_version);
         self.shared.snapshot.store(Some(served));
         true
     }

@@ -1,35 +1,27 @@
 //! A copy of the parameters that serves predictions.
 
-use candle_core::{D, Device, Tensor};
-
 use super::plan::Dense;
 use super::{Error, expect};
 
 /// A model that only predicts, on the CPU, whatever device learns: predictions neither wait for training nor disturb it.
 ///
-/// It shares no storage with the engine it came from (a clone of a candle tensor would), so it never changes, and many
-/// threads may read it at once.
+/// It shares nothing with the engine it came from, so it never changes, and many threads may read it at once. It works by the
+/// loops that learn on the CPU, on the thread that asks: a row costs what its products cost, and no thread is woken for it.
 #[derive(Debug, Clone)]
 pub struct Frozen {
     inputs: usize,
-    /// Transposed weight (a view of `outputs x inputs`) and bias of each layer.
-    layers: Vec<(Tensor, Tensor)>,
+    /// Weights and biases; what only learning needs is left out.
+    layers: Vec<Dense>,
     classes: usize,
 }
 
 impl Frozen {
-    pub(super) fn new(inputs: usize, classes: usize, layers: Vec<Dense>) -> Result<Self, Error> {
-        let freeze = |dense: Dense| {
-            let (outputs, inputs) = (dense.outputs(), dense.inputs);
-            let weight = Tensor::from_vec(dense.weight, (outputs, inputs), &Device::Cpu)?.t()?;
-            Ok((weight, Tensor::from_vec(dense.bias, outputs, &Device::Cpu)?))
-        };
-        let layers: Result<_, Error> = layers.into_iter().map(freeze).collect();
-        Ok(Self {
+    pub(super) fn new(inputs: usize, classes: usize, layers: Vec<Dense>) -> Self {
+        Self {
             inputs,
-            layers: layers?,
+            layers: layers.into_iter().map(Dense::without_velocity).collect(),
             classes,
-        })
+        }
     }
 
     /// Classes known when it was frozen.
@@ -40,7 +32,7 @@ impl Frozen {
 
     /// Probabilities (`rows x classes`) of `x` (`rows x inputs`, encoded as for learning). Empty without a class.
     ///
-    /// The same row alone and among others may differ in its last bits: products of other sizes add in another order.
+    /// The same row alone and among many others may differ in its last bits: products of other sizes add in another order.
     ///
     /// # Errors
     /// When `x` has another length.
@@ -49,14 +41,28 @@ impl Frozen {
         if rows == 0 || self.classes == 0 {
             return Ok(Vec::new());
         }
-        let mut values = Tensor::from_slice(x, (rows, self.inputs), &Device::Cpu)?;
-        for (index, (weight, bias)) in self.layers.iter().enumerate() {
-            values = values.matmul(weight)?.broadcast_add(bias)?;
-            if index + 1 < self.layers.len() {
-                values = values.relu()?;
-            }
+        let (mut values, mut out) = (Vec::new(), Vec::new());
+        for (index, layer) in self.layers.iter().enumerate() {
+            let input = if index == 0 { x } else { &values };
+            layer.forward(input, rows, index + 1 < self.layers.len(), &mut out);
+            std::mem::swap(&mut values, &mut out);
         }
-        let probabilities = candle_nn::ops::softmax(&values, D::Minus1)?;
-        Ok(probabilities.flatten_all()?.to_vec1()?)
+        values.chunks_exact_mut(self.classes).for_each(softmax);
+        Ok(values)
+    }
+}
+
+/// Logits to probabilities, by differences and sums in f64; a logit that is no finite number leaves none in its row.
+fn softmax(row: &mut [f32]) {
+    let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let mut sum = 0.0;
+    for value in &mut *row {
+        let power = (f64::from(*value) - highest).exp();
+        sum += power;
+        *value = power as f32;
+    }
+    let scale = 1.0 / sum;
+    for value in row {
+        *value = (f64::from(*value) * scale) as f32;
     }
 }

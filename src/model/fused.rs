@@ -41,33 +41,6 @@ impl Layer {
         }
     }
 
-    /// Outputs of `rows` rows.
-    fn forward(&self, x: &[f32], rows: usize, relu: bool, out: &mut Vec<f32>) {
-        let (inputs, outputs) = (self.dense.inputs, self.dense.outputs());
-        if few(rows, inputs) {
-            out.resize(rows * outputs, 0.0);
-            let (weight, bias) = (&self.dense.weight, &self.dense.bias);
-            let product = Forward {
-                x,
-                inputs,
-                weight,
-                bias,
-                relu,
-                out,
-            };
-            return product.run();
-        }
-        out.clear();
-        for _ in 0..rows {
-            out.extend_from_slice(&self.dense.bias);
-        }
-        let x = Matrix::new(x, rows, inputs);
-        multiply(x, self.weight().transposed(), true, out);
-        if relu {
-            wide(Relu(out));
-        }
-    }
-
     /// Gradients from those of the outputs; their squared norm.
     fn learn(&mut self, delta: &[f32], x: &[f32], rows: usize) -> f64 {
         let (inputs, outputs) = (self.dense.inputs, self.dense.outputs());
@@ -144,6 +117,35 @@ impl Layer {
     }
 }
 
+impl Dense {
+    /// Outputs of `rows` rows of `x`, through a ReLU if `relu`.
+    pub(super) fn forward(&self, x: &[f32], rows: usize, relu: bool, out: &mut Vec<f32>) {
+        let (inputs, outputs) = (self.inputs, self.outputs());
+        if few(rows, inputs) {
+            out.resize(rows * outputs, 0.0);
+            let product = Forward {
+                x,
+                inputs,
+                weight: &self.weight,
+                bias: &self.bias,
+                relu,
+                out,
+            };
+            return product.run();
+        }
+        out.clear();
+        for _ in 0..rows {
+            out.extend_from_slice(&self.bias);
+        }
+        let x = Matrix::new(x, rows, inputs);
+        let weight = Matrix::new(&self.weight, outputs, inputs);
+        multiply(x, weight.transposed(), true, out);
+        if relu {
+            wide(Relu(out));
+        }
+    }
+}
+
 impl Fused {
     pub(super) fn new(layers: Vec<Dense>) -> Self {
         let mut fused = Self {
@@ -198,7 +200,7 @@ impl Fused {
         for (index, layer) in self.layers.iter().enumerate() {
             let (before, from) = self.activations.split_at_mut(index);
             let input = before.last().map_or(x, Vec::as_slice);
-            layer.forward(input, rows, index < last, &mut from[0]);
+            layer.dense.forward(input, rows, index < last, &mut from[0]);
         }
         self.rows = rows;
         &self.activations[last]

@@ -8,7 +8,7 @@
 //! | autograd | CUDA, and the CPU as a reference | candle tensors and candle's tape |
 //!
 //! Neither knows a loss: [`Engine::backward`] takes the gradient by the logits, already weighted, so the weights of
-//! ABSGD are constants by construction. Predictions are served from a [`Frozen`] copy, by candle.
+//! ABSGD are constants by construction. Predictions are served from a [`Frozen`] copy, by the loops of the fused engine.
 //!
 //! Parameters: layer l maps a row x to `x W^T + b` with `W` of `outputs x inputs`, row-major; hidden layers are
 //! followed by a ReLU; the output layer has one row a class and comes into being with the first one. In a [`State`]
@@ -312,7 +312,7 @@ impl Engine {
     /// # Errors
     /// When the device cannot be read.
     pub fn frozen(&self) -> Result<Frozen, Error> {
-        Frozen::new(self.inputs(), self.classes(), self.layers()?)
+        Ok(Frozen::new(self.inputs(), self.classes(), self.layers()?))
     }
 
     /// Every parameter, in the fixed order: layer by layer, weight before bias.

@@ -146,6 +146,15 @@ impl Dense {
         }
     }
 
+    /// Only weight and bias, for a model that does not learn.
+    pub(super) fn without_velocity(self) -> Self {
+        Self {
+            weight: self.weight,
+            bias: self.bias,
+            ..Self::empty(self.inputs)
+        }
+    }
+
     /// Makes room for what Adam remembers.
     pub(super) fn remember_squares(&mut self) {
         self.weight_square.resize(self.weight.len(), 0.0);

@@ -116,7 +116,7 @@ impl Gate {
     fn body_limit(&self, load: Load) -> usize {
         match load {
             Load::Records => self.app.settings.max_ingest_bytes,
-            Load::Json | Load::Tensors => self.app.settings.max_body_bytes,
+            Load::Json | Load::Rows | Load::Tensors => self.app.settings.max_body_bytes,
             // Clients that send `{}` where nothing is needed are not turned away.
             Load::Probe | Load::Read | Load::Stream => KILOBYTE,
         }

@@ -1,9 +1,12 @@
-//! What a request says that it brings.
+//! What a request says that it brings, and what it wants.
 
 use axum::http::{HeaderMap, header};
 
 use super::problem::{Code, Problem};
 use super::routes::Load;
+
+/// The media type of numbers that are no text.
+pub const BYTES: &str = "application/octet-stream";
 
 /// Requests that change or ask something must say what they bring: a form that another web page submits
 /// cannot.
@@ -12,10 +15,12 @@ pub fn content_type(load: Load, headers: &HeaderMap) -> Result<(), Problem> {
     let (fits, expected) = match load {
         Load::Probe | Load::Read | Load::Stream => return Ok(()),
         Load::Json => (is_json(essence), "application/json"),
+        Load::Rows => (
+            is_json(essence) || essence.eq_ignore_ascii_case(BYTES),
+            "application/json, or application/octet-stream (rows of little-endian f32)",
+        ),
         Load::Tensors => (
-            essence.is_empty()
-                || is_json(essence)
-                || essence.eq_ignore_ascii_case("application/octet-stream"),
+            essence.is_empty() || is_json(essence) || essence.eq_ignore_ascii_case(BYTES),
             "application/json",
         ),
         Load::Records => (
@@ -62,4 +67,55 @@ fn is_ndjson(essence: &str) -> bool {
 /// True when the body is NDJSON by its content type.
 pub fn brings_lines(headers: &HeaderMap) -> bool {
     is_ndjson(essence(headers))
+}
+
+/// True when the body is bytes by its content type.
+pub fn brings_bytes(headers: &HeaderMap) -> bool {
+    essence(headers).eq_ignore_ascii_case(BYTES)
+}
+
+/// True when the answer is wanted as bytes: by name, and no less than as JSON. `*/*` means JSON.
+pub fn wants_bytes(headers: &HeaderMap) -> bool {
+    let (mut bytes, mut json) = (0.0, 0.0);
+    for value in headers.get_all(header::ACCEPT) {
+        for wanted in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = wanted.split(';').map(str::trim);
+            let essence = parts.next().unwrap_or_default();
+            let quality = parts
+                .find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")))
+                .map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
+            if essence.eq_ignore_ascii_case(BYTES) {
+                bytes = quality;
+            } else if is_json(essence) {
+                json = quality;
+            }
+        }
+    }
+    bytes > 0.0 && bytes >= json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_answered_to_who_names_them_and_prefers_nothing_else() {
+        for (accept, expected) in [
+            ("application/octet-stream", true),
+            ("Application/Octet-Stream", true),
+            ("application/json, application/octet-stream", true),
+            ("application/octet-stream;q=0.5, */*;q=0.1", true),
+            ("application/json, application/octet-stream;q=0.5", false),
+            ("application/octet-stream;q=0", false),
+            ("application/octet-stream; q=x", false),
+            ("*/*", false),
+            ("application/*", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(wants_bytes(&headers), expected, "{accept}");
+        }
+        assert!(!wants_bytes(&HeaderMap::new()));
+    }
 }

@@ -21,6 +21,7 @@ mod openapi_operations;
 mod page;
 mod predict;
 pub mod problem;
+mod raw;
 pub mod routes;
 mod secret;
 pub mod settings;

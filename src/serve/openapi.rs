@@ -94,7 +94,15 @@ fn responses(operation: &Operation, route: &Route) -> Value {
     } else {
         ("application/json", reference(operation.answer))
     };
-    let ok = json!({"description": "done", "content": {media: {"schema": schema}}});
+    let mut ok = json!({"description": "done", "content": {media: {"schema": schema}}});
+    let as_bytes = match route.load {
+        Load::Rows => "by Accept: rows of little-endian f32, a probability a class",
+        Load::Tensors => "the JSON, and behind it the outputs with a binary_data_size",
+        _ => "",
+    };
+    if !as_bytes.is_empty() {
+        ok["content"]["application/octet-stream"] = json!({"schema": bytes(as_bytes)});
+    }
     responses.insert("200".to_owned(), ok);
     let mut codes = operation.errors.to_vec();
     if route.caller != Caller::Anyone {
@@ -108,7 +116,10 @@ fn responses(operation: &Operation, route: &Route) -> Value {
     if route.load != Load::Probe {
         codes.extend([Code::Busy, Code::Draining, Code::DeadlineExceeded]);
     }
-    if matches!(route.load, Load::Json | Load::Tensors | Load::Records) {
+    if matches!(
+        route.load,
+        Load::Json | Load::Rows | Load::Tensors | Load::Records
+    ) {
         codes.push(Code::UnsupportedMediaType);
     }
     for code in codes {
@@ -159,13 +170,25 @@ fn body(route: &Route) -> Option<Value> {
             "application/json": {"schema": reference("Records")},
             "application/x-ndjson": {"schema": {"type": "string", "description": "a record a line"}},
         }),
-        Load::Tensors => json!({"application/json": {"schema": reference("V2InferRequest")}}),
-        Load::Json if route.method == "PATCH" => {
-            json!({"application/json": {"schema": reference("Changes")}})
-        }
-        Load::Json => json!({"application/json": {"schema": reference("PredictRequest")}}),
+        Load::Tensors => json!({
+            "application/json": {"schema": reference("V2InferRequest")},
+            "application/octet-stream": {"schema": bytes(
+                "the JSON, Inference-Header-Content-Length bytes of it, and behind it the inputs with a binary_data_size"
+            )},
+        }),
+        Load::Rows => json!({
+            "application/json": {"schema": reference("PredictRequest")},
+            "application/octet-stream": {"schema": bytes(
+                "rows of little-endian f32, a number a feature in the order of the schema; NaN = missing"
+            )},
+        }),
+        Load::Json => json!({"application/json": {"schema": reference("Changes")}}),
     };
     Some(json!({"required": true, "content": content}))
+}
+
+fn bytes(description: &str) -> Value {
+    json!({"type": "string", "format": "binary", "description": description})
 }
 
 fn reference(schema: &str) -> Value {

@@ -64,6 +64,7 @@ pub const OPERATIONS: &[Operation] = &[
         "PredictAnswer",
         &[
             InvalidJson,
+            InvalidRequest,
             InvalidRow,
             EmptyRequest,
             TooManyRows,

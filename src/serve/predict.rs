@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::guard::{Gate, Permit, patience};
 use super::problem::{Code, Problem};
+use super::raw::{self, Forms};
 use super::{App, Model};
 use crate::example::{Positions, Prediction};
 
@@ -41,18 +42,38 @@ struct Wanted {
 pub async fn predict(
     State(gate): State<Arc<Gate>>,
     Extension(permit): Extension<Permit>,
+    forms: Forms,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let app = &gate.app;
-    let wanted = wanted(app, &body)?;
+    let as_bytes = forms.wants_bytes;
+    let is_small = body.len() <= SMALL_BYTES;
+    if forms.brings_bytes {
+        let model = served(app)?;
+        let count = raw::count(&*model, &body)?;
+        check_rows(app, count)?;
+        let work = move || answer(&*model, &raw::rows(&body, count)?, as_bytes);
+        return if is_small {
+            work()
+        } else {
+            gate.turns.take(permit, work).await?
+        };
+    }
+    if is_small {
+        let ask = parse(&body)?;
+        let model = model_reaching(app, &wanted(app, &ask)?).await?;
+        return answer(&*model, &ask.rows(&*model)?, as_bytes);
+    }
+    let wanted = wanted(app, &parse(&body)?)?;
     let model = model_reaching(app, &wanted).await?;
-    let json = if body.len() <= SMALL_BYTES {
-        answer(&*model, &body)?
-    } else {
-        let work = move || answer(&*model, &body);
-        gate.turns.take(permit, work).await??
-    };
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    let work = move || answer(&*model, &parse(&body)?.rows(&*model)?, as_bytes);
+    gate.turns.take(permit, work).await?
+}
+
+impl Ask<'_> {
+    fn rows(&self, model: &dyn Model) -> Result<Vec<Box<[f32]>>, Problem> {
+        rows(model, self.rows.iter().map(|raw| raw.get()), "rows")
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Ask<'_>, Problem> {
@@ -68,11 +89,10 @@ fn parse(body: &[u8]) -> Result<Ask<'_>, Problem> {
 }
 
 /// Checks what can be checked before any model is looked at.
-fn wanted(app: &App, body: &[u8]) -> Result<Wanted, Problem> {
-    let ask = parse(body)?;
+fn wanted(app: &App, ask: &Ask<'_>) -> Result<Wanted, Problem> {
     check_rows(app, ask.rows.len())?;
     Ok(Wanted {
-        min_offset: ask.min_offset.unwrap_or_default(),
+        min_offset: ask.min_offset.clone().unwrap_or_default(),
         wait: patience(app, Duration::from_millis(ask.wait_ms.unwrap_or(0))),
     })
 }
@@ -108,6 +128,12 @@ pub fn served(app: &App) -> Result<Arc<dyn Model>, Problem> {
 
 /// The served model, once it has learned what was asked for; waits for it as long as was asked.
 async fn model_reaching(app: &App, wanted: &Wanted) -> Result<Arc<dyn Model>, Problem> {
+    // As nearly always: it has, and nothing is to be watched.
+    if let Ok(model) = served(app)
+        && model.trained_through().covers(&wanted.min_offset)
+    {
+        return Ok(model);
+    }
     let mut updates = app.updates.clone();
     let mut draining = app.draining.clone();
     let reached = async {
@@ -158,22 +184,25 @@ async fn model_reaching(app: &App, wanted: &Wanted) -> Result<Arc<dyn Model>, Pr
     .with("min_offset", serde_json::json!(wanted.min_offset)))
 }
 
-fn answer(model: &dyn Model, body: &[u8]) -> Result<String, Problem> {
-    let ask = parse(body)?;
-    let rows = rows(model, ask.rows.iter().map(|raw| raw.get()), "rows")?;
+fn answer(model: &dyn Model, rows: &[Box<[f32]>], as_bytes: bool) -> Result<Response, Problem> {
+    let predictions = checked(model, rows)?;
+    if as_bytes {
+        return Ok(raw::answer(model, &predictions));
+    }
     let answer = Answer {
         model_version: model.version(),
         model_epoch: model.epoch(),
         trained_through: model.trained_through(),
         predictions: Named {
             classes: model.classes(),
-            predictions: &checked(model, &rows)?,
+            predictions: &predictions,
         },
     };
-    serde_json::to_string(&answer).map_err(|error| {
+    let json = serde_json::to_string(&answer).map_err(|error| {
         tracing::error!(%error, "a prediction could not be written as JSON");
         Problem::new(Code::Internal, "the answer could not be written")
-    })
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 /// Rows from their JSON texts; the first that does not fit is named.

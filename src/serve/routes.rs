@@ -35,6 +35,8 @@ pub enum Load {
     Read,
     /// A JSON body of up to `max_body_bytes`.
     Json,
+    /// As [`Load::Json`], or rows of little-endian f32.
+    Rows,
     /// As [`Load::Json`], but V2 clients may leave the content type out or append binary tensors.
     Tensors,
     /// JSON or NDJSON of up to `max_ingest_bytes`.
@@ -91,11 +93,11 @@ enum Endpoint {
 
 use self::Endpoint as E;
 use Caller::{Admin, Anyone, Reader};
-use Load::{Json, Probe, Read, Records, Stream, Tensors};
+use Load::{Json, Probe, Read, Records, Rows, Stream, Tensors};
 
 /// Every route of both listeners.
 pub const ROUTES: &[Route] = &[
-    route("POST", "/v1/predict", On::Public, Reader, Json, E::Predict),
+    route("POST", "/v1/predict", On::Public, Reader, Rows, E::Predict),
     route(
         "POST",
         "/v1/examples",

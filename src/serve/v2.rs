@@ -18,12 +18,15 @@ use super::guard::{Gate, Permit};
 use super::health::check_ready;
 use super::predict::{check_rows, checked, rows, served};
 use super::problem::{Code, Problem};
+use super::raw;
 use super::v2_tensors::{Input, json_rows};
 use super::{App, Model};
 
 const NAME: &str = "skewd";
 const CLASS: &str = "class";
 const PROBABILITIES: &str = "probabilities";
+/// Bodies above this are answered on a thread of their own.
+const SMALL_BYTES: usize = 4 << 10;
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// `{model}` and, where the path has it, `{version}`.
@@ -166,6 +169,9 @@ pub async fn infer(
                 )
             })?,
     };
+    if body.len() <= SMALL_BYTES {
+        return answer(&gate.app, &*model, &body, head);
+    }
     let app = Arc::clone(&gate.app);
     let work = move || answer(&app, &*model, &body, head);
     gate.turns.take(permit, work).await?
@@ -183,8 +189,13 @@ fn answer(app: &App, model: &dyn Model, body: &[u8], head: usize) -> Result<Resp
     })?;
     let features = model.features();
     let limit = |count| check_rows(app, count);
-    let texts = json_rows(&ask.inputs, tail, &features, limit)?;
-    let rows = rows(model, texts.iter().map(String::as_str), "rows")?;
+    let rows = match raw::rows_of_tensor(&ask.inputs, tail, &features, limit)? {
+        Some(rows) => rows,
+        None => {
+            let texts = json_rows(&ask.inputs, tail, &features, limit)?;
+            rows(model, texts.iter().map(String::as_str), "rows")?
+        }
+    };
     let predictions = checked(model, &rows)?;
     let classes: Vec<&str> = predictions
         .iter()

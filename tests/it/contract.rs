@@ -42,6 +42,24 @@ fn predictions_name_the_model_and_what_it_was_trained_through() {
 }
 
 #[test]
+fn rows_of_bytes_get_the_predictions_of_the_same_rows_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = learned(dir.path());
+    let values = [0.125_f32, 0.25, f32::NAN, 0.5, 1.5, 1.5, 1.5, 2.0];
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let (status, binary) = daemon.post("/v1/predict", "application/octet-stream", &bytes);
+    assert_eq!(status, 200, "{binary}");
+    let rows = json!([[0.125, 0.25, null, 0.5], [1.5, 1.5, 1.5, 2.0]]);
+    let (_, json) = predict(&daemon, &json!({"rows": rows}));
+    assert_eq!(binary["predictions"], json["predictions"]);
+    let (status, refused) = daemon.post("/v1/predict", "application/octet-stream", &bytes[..31]);
+    assert_eq!((status, &refused["code"]), (400, &json!("invalid_request")));
+}
+
+#[test]
 fn read_your_own_label_waits_or_says_where_training_is() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = learned(dir.path());

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::corpus::corpus;
 use super::{arrivals, examples, judge, records, strings};
-use crate::codec::{Format, Intake, Settings, row_of_json};
+use crate::codec::plan::Plan;
+use crate::codec::scratch::Scratch;
+use crate::codec::{Format, Intake, Settings, json, row_of_json};
 use crate::codec::{Schema, looks_like_number};
 use crate::example::{Arrival, Outcome};
 
@@ -226,6 +228,28 @@ proptest! {
         {
             prop_assert_eq!(row.len(), 3);
             prop_assert!(row.iter().all(|v| !v.is_infinite()));
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_to_the_bit_as_the_reference_reads_it(
+        payload in payload(),
+        elements in vec(prop_oneof![number(), Just("null".to_owned()), Just("\"b\"".to_owned()), Just("true".to_owned())], 0..5),
+        space in prop_oneof![Just(""), Just(" "), Just("\n")],
+    ) {
+        let schema = Schema::given(&settings(Format::Auto)).expect("features are given");
+        let plan = Plan::for_rows(&schema);
+        let array = format!("{space}[{}]{space}", elements.join(&format!("{space},{space}")));
+        let names = ["x", "c", "g.y", "x", "other"];
+        let members: Vec<String> = names.iter().zip(&elements).map(|(name, value)| format!("\"{name}\":{space}{value}")).collect();
+        let object = format!("{{{space}{}}}", members.join(","));
+        for text in [&*String::from_utf8_lossy(&payload), &array, &object] {
+            let (mut quick, mut slow) = (Scratch::new(&plan), Scratch::new(&plan));
+            let bits = |scratch: &Scratch| -> Vec<u32> { scratch.row.iter().map(|value| value.to_bits()).collect() };
+            let reference = json::row(&plan, &mut slow, text).map(|()| bits(&slow)).ok();
+            if super::super::quick::row(&plan, &mut quick, text).is_some() {
+                prop_assert_eq!(Some(bits(&quick)), reference, "{}", text);
+            }
         }
     }
 

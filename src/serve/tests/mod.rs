@@ -6,6 +6,7 @@ mod ingest;
 mod listen;
 mod page;
 mod predict;
+mod raw;
 mod statistics;
 mod v2;
 
@@ -46,9 +47,18 @@ struct Fake {
 
 impl Fake {
     fn new(version: u64, next: i64) -> Self {
+        Self::with_categories(version, next, &["merchant"])
+    }
+
+    /// One whose two features are numbers.
+    fn of_numbers(version: u64, next: i64) -> Self {
+        Self::with_categories(version, next, &[])
+    }
+
+    fn with_categories(version: u64, next: i64, categorical: &[&str]) -> Self {
         let settings = codec::Settings {
             features: vec!["amount".into(), "merchant".into()],
-            categorical: vec!["merchant".into()],
+            categorical: categorical.iter().map(|name| (*name).into()).collect(),
             ..codec::Settings::default()
         };
         Self {
@@ -83,7 +93,11 @@ impl Model for Fake {
     }
 
     fn features(&self) -> Vec<(&str, bool)> {
-        vec![("amount", true), ("merchant", false)]
+        let numeric = |feature: &codec::Feature| feature.kind == codec::Kind::Numeric;
+        let features = self.schema.features.iter();
+        features
+            .map(|feature| (feature.name.as_str(), numeric(feature)))
+            .collect()
     }
 
     fn row(&self, json: &str) -> Result<Box<[f32]>, Reject> {

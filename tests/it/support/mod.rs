@@ -167,11 +167,11 @@ impl Daemon {
     }
 
     /// POST with a content type.
-    pub fn post(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {
+    pub fn post(&self, path: &str, content_type: &str, body: impl AsRef<[u8]>) -> (u16, Value) {
         let mut answer = agent()
             .post(format!("http://{}{path}", self.address))
             .header("content-type", content_type)
-            .send(body)
+            .send(body.as_ref())
             .unwrap();
         let status = answer.status().as_u16();
         let text = answer.body_mut().read_to_string().unwrap();
