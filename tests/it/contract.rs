@@ -12,7 +12,7 @@ fn learned(dir: &std::path::Path) -> Daemon {
 }
 
 fn predict(daemon: &Daemon, body: &Value) -> (u16, Value) {
-    daemon.post("/v1/predict", "application/json", &body.to_string())
+    daemon.post("/v1/predict", "application/json", body.to_string())
 }
 
 #[test]

@@ -216,7 +216,7 @@ impl Daemon {
 
     /// Sends NDJSON and expects it to be taken.
     pub fn feed(&self, lines: &[String]) -> Value {
-        let (status, answer) = self.post("/v1/examples", "application/x-ndjson", &lines.join("\n"));
+        let (status, answer) = self.post("/v1/examples", "application/x-ndjson", lines.join("\n"));
         assert_eq!(status, 200, "{answer}");
         answer
     }
