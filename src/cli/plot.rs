@@ -55,7 +55,7 @@ pub fn page(
         "<meta name=\"viewport\" content=\"width=device-width\">"
     )?;
     writeln!(out, "<title>{title}</title>\n<style>{STYLE}</style>")?;
-    writeln!(out, "{}\n</head>\n<body>\n<h1>{title}</h1>", script())?;
+    writeln!(out, "{}\n</head>\n<body>\n<h1>{title}</h1>", script()?)?;
     for (index, chart) in charts(classes, learners).into_iter().enumerate() {
         writeln!(
             out,
@@ -208,15 +208,10 @@ fn line(index: usize) -> Line {
     Line::new().color(colour(index)).dash(dash)
 }
 
-/// The plotting library itself. The crate hands out a formula renderer behind it, which this page does not
-/// need and which would read `$` in a class name as mathematics.
-fn script() -> String {
-    let sources = Plot::offline_js_sources();
-    let end = "</script>";
-    match sources.find(end) {
-        Some(at) => sources[..at + end.len()].to_owned(),
-        None => sources,
-    }
+/// The plotting library itself.
+fn script() -> io::Result<String> {
+    let library = crate::serve::plotly_js()?;
+    Ok(format!("<script>{library}</script>"))
 }
 
 /// Text as it may stand in HTML, and in chart labels, which read a few tags and these entities only.
@@ -254,7 +249,8 @@ mod tests {
         let page = page_of("fraud", "one", 400);
         assert!(page.contains("<title>a &amp; b.csv</title>"));
         assert_eq!(
-            page.matches("Plotly.newPlot(").count() - script().matches("Plotly.newPlot(").count(),
+            page.matches("Plotly.newPlot(").count()
+                - script().unwrap().matches("Plotly.newPlot(").count(),
             3
         );
         assert_eq!(
@@ -262,15 +258,15 @@ mod tests {
             page.matches("</script>").count()
         );
         for outside in ["src=\"http", "href=\"http", "MathJax.js"] {
-            let own = page.replace(&script(), "");
+            let own = page.replace(&script().unwrap(), "");
             assert!(!own.contains(outside), "{outside}");
         }
     }
 
     #[test]
     fn a_class_name_cannot_leave_its_label() {
-        let page =
-            page_of("</script><script>alert(1)</script>", "<b>&", 400).replace(&script(), "");
+        let page = page_of("</script><script>alert(1)</script>", "<b>&", 400)
+            .replace(&script().unwrap(), "");
         assert!(
             !page.contains("<script>alert"),
             "the class name became markup"

@@ -53,6 +53,7 @@ use crate::learner::Board;
 pub use access::Access;
 pub use keeper::Keeper;
 pub use listen::{Limits, run};
+pub use page::plotly_js;
 pub use routes::{admin, public};
 pub use settings::{AdminSettings, Settings};
 pub use tls::Tls;

@@ -27,25 +27,17 @@ const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'u
     img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Size against time of one compression at the first visit: 1.3 MB in 0.1 s.
-const COMPRESSION: i32 = 9;
+/// plotly.js, compressed by the build script: served so, because nearly every browser takes it so.
+static PLOTLY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plotly.js.zst"));
 
-/// plotly.js as the crate `plotly` carries it, compressed: kept so, because nearly every browser takes it so.
-static PLOTLY: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
-    let sources = plotly::Plot::offline_js_sources();
-    let script = first_script(&sources).ok_or("the crate's sources hold no script")?;
-    zstd::encode_all(script.as_bytes(), COMPRESSION)
-        .map(Bytes::from)
-        .map_err(|error| error.to_string())
-});
-
-/// The text inside the first `<script>`; MathJax, which follows, is not needed.
-fn first_script(sources: &str) -> Option<&str> {
-    let start = sources.find('>')? + 1;
-    let rest = &sources[start..];
-    let next = rest.rfind("<script")?;
-    let end = rest[..next].rfind("</script>")?;
-    Some(&rest[..end])
+/// plotly.js, for a page that must need nothing else.
+///
+/// # Errors
+/// When it cannot be read from the binary.
+pub fn plotly_js() -> std::io::Result<String> {
+    let mut plain = String::new();
+    zstd::Decoder::new(PLOTLY)?.read_to_string(&mut plain)?;
+    Ok(plain)
 }
 
 pub async fn index() -> Response {
@@ -74,12 +66,17 @@ fn text(media: &'static str, body: &'static str) -> Response {
 
 async fn plotly(headers: &HeaderMap) -> Result<Response, Problem> {
     let compressed = takes_zstd(headers);
-    let body = blocking(move || charts(compressed))
-        .await?
-        .map_err(|error| {
-            tracing::error!(%error, "plotly.js could not be read from the binary");
-            Problem::new(Code::Internal, "the charts are not available")
-        })?;
+    let body = if compressed {
+        Bytes::from_static(PLOTLY)
+    } else {
+        blocking(plotly_js)
+            .await?
+            .map(Bytes::from)
+            .map_err(|error| {
+                tracing::error!(%error, "plotly.js could not be read from the binary");
+                Problem::new(Code::Internal, "the charts are not available")
+            })?
+    };
     let mut response = (
         [
             (CONTENT_TYPE, "text/javascript; charset=utf-8"),
@@ -96,18 +93,6 @@ async fn plotly(headers: &HeaderMap) -> Result<Response, Problem> {
             .insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
     }
     Ok(response)
-}
-
-fn charts(compressed: bool) -> Result<Bytes, String> {
-    let bytes = PLOTLY.as_ref().map_err(Clone::clone)?;
-    if compressed {
-        return Ok(bytes.clone());
-    }
-    let mut plain = Vec::new();
-    zstd::Decoder::new(bytes.as_ref())
-        .and_then(|mut decoder| decoder.read_to_end(&mut plain))
-        .map_err(|error| error.to_string())?;
-    Ok(Bytes::from(plain))
 }
 
 /// True when the client lists `zstd` without the weight 0.
