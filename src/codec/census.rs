@@ -17,8 +17,13 @@ use super::schema::Schema;
 use super::settings::{MAX_PATH, Settings};
 use super::value::{Value, is_missing};
 
-/// Examples that are looked at.
+/// Examples after which it is over.
 const WANTED: usize = 4096;
+/// About one in so many of them is looked at, by no period that a stream could have too: reading the texts once more costs
+/// several times what decoding does.
+const STRIDE: usize = 4;
+/// The golden ratio's fraction: its multiples spread evenly.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Examples without which nothing is said.
 const FEWEST: usize = 1000;
 /// Values of a feature after which it is looked at whether their difference is still worth remembering.
@@ -46,6 +51,8 @@ pub(super) struct Census {
     by_name: HashMap<String, usize>,
     seen: Vec<Seen>,
     csv: CsvRecords,
+    came: usize,
+    /// Those that were looked at.
     examples: usize,
 }
 
@@ -58,25 +65,30 @@ impl Census {
             seen: names.iter().map(|_| Seen::new()).collect(),
             names,
             csv: CsvRecords::new(),
+            came: 0,
             examples: 0,
         }
     }
 
     /// Looks at a record that became an example; true when it has seen enough.
     pub fn look(&mut self, payload: Option<&[u8]>, columns: Option<&Arc<Columns>>) -> bool {
-        if let Ok(text) = text_of(payload, self.plan.max_record_bytes, columns.is_some()) {
+        self.came += 1;
+        let is_chosen = (self.came as u64).wrapping_mul(SPREAD) < u64::MAX / STRIDE as u64;
+        if is_chosen
+            && let Ok(text) = text_of(payload, self.plan.max_record_bytes, columns.is_some())
+        {
             self.examples += 1;
             match columns {
                 Some(columns) => self.csv(text, columns),
                 None => self.json(text),
             }
         }
-        self.examples >= WANTED
+        self.came >= WANTED
     }
 
     /// What was found, in the order of the features; nothing after too few examples.
     pub fn verdicts(&self) -> Vec<Notice> {
-        if self.examples < FEWEST {
+        if self.came < FEWEST {
             return Vec::new();
         }
         let features = self.names.iter().zip(&self.seen);
@@ -198,7 +210,7 @@ impl Seen {
             return notice(
                 Concern::ConstantFeature,
                 format!(
-                    "feature {shown} had no value in the first {examples} examples and has taught nothing so far: see that \
+                    "feature {shown} had no value in any of {examples} examples at the beginning and has taught nothing so far: see that \
                      the records hold it under this name, or {remedy}"
                 ),
             );
@@ -212,12 +224,12 @@ impl Seen {
             return notice(
                 Concern::ConstantFeature,
                 format!(
-                    "feature {shown} had one and the same value in {values} of the first {examples} examples and has taught \
+                    "feature {shown} had one and the same value in {values} of {examples} examples at the beginning and has taught \
                      nothing so far: if it is to stay so, {remedy}"
                 ),
             );
         }
-        if values < FEWEST || !self.may_be_name(different) {
+        if values < FEWEST / STRIDE || !self.may_be_name(different) {
             return None;
         }
         let way = if self.is_rising() {
