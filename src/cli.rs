@@ -18,6 +18,7 @@ pub mod produce;
 mod recorded;
 pub mod replay;
 pub mod report;
+mod source;
 mod torture;
 
 /// Why a command did not do what it was asked: a message for a person and a code for a script.
@@ -119,6 +120,9 @@ pub enum Command {
     /// Look into checkpoints
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Where the daemon reads on
+    #[command(subcommand)]
+    Source(SourceCommand),
     /// Crash test: start the daemon, kill it again and again, compare it with one that nobody disturbed
     Torture(TortureArgs),
     /// Ask a running daemon whether it is alive (for container checks)
@@ -238,6 +242,21 @@ pub enum CheckpointCommand {
     },
 }
 
+/// `skewd source …`.
+#[derive(Debug, Subcommand)]
+pub enum SourceCommand {
+    /// Keep the model and forget the place in the stream: the next start reads what is there from its beginning
+    ///
+    /// For a stream that was lost or replaced. Batches that only the journal holds are not part of the model any more;
+    /// the journal is moved aside, not deleted. Records that the model has learned and the stream still holds are
+    /// learned again. The daemon must not run.
+    Reset {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `skewd torture`.
 #[derive(Debug, Args)]
 pub struct TortureArgs {
@@ -287,6 +306,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Torture(args) => torture::run(&config, &args),
         Command::Check => produce::check(&config),
         Command::Checkpoint(command) => checkpoints::run(&config, command),
+        Command::Source(SourceCommand::Reset { json }) => source::reset(&config, json),
         Command::Health(args) => health::run(&config, &args),
         Command::Completions { .. } => Ok(()),
     }

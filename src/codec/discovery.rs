@@ -96,7 +96,7 @@ impl Discovery {
 
     /// The schema that the held records have, if they have any feature, and warnings.
     pub fn schema(&self, settings: &Settings) -> (Option<Schema>, Vec<String>) {
-        let mut survey = Survey::new(&self.plan);
+        let mut survey = Survey::new(&self.plan, settings);
         for held in self.held.iter().filter(|held| held.counts) {
             match held.text() {
                 Some(text) if held.columns.is_none() => survey.measure(text),
@@ -104,6 +104,19 @@ impl Discovery {
             }
         }
         survey.measured();
+        self.look(&mut survey);
+        survey.counted();
+        self.look(&mut survey);
+        let (features, warnings) = survey.features(settings);
+        let schema = (!features.is_empty()).then_some(Schema {
+            features,
+            category_buckets: settings.category_buckets,
+        });
+        (schema, warnings)
+    }
+
+    /// Shows the survey what the fields hold.
+    fn look(&self, survey: &mut Survey<'_>) {
         let mut csv = CsvRecords::new();
         for held in self.held.iter().filter(|held| held.counts) {
             let Some(text) = held.text() else { continue };
@@ -116,12 +129,6 @@ impl Discovery {
                 }
             }
         }
-        let (features, warnings) = survey.features(settings);
-        let schema = (!features.is_empty()).then_some(Schema {
-            features,
-            category_buckets: settings.category_buckets,
-        });
-        (schema, warnings)
     }
 
     /// The held records in their order, which are held no more.

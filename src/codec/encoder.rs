@@ -90,6 +90,15 @@ fn runs(columns: &[Column]) -> Vec<Run> {
     runs
 }
 
+/// Inputs of one feature; a category has its buckets.
+pub(super) fn inputs_of(kind: Kind, encoding: Encoding, buckets: usize) -> usize {
+    match kind {
+        Kind::Numeric if encoding == Encoding::Robust => 1 + FORMS.len(),
+        Kind::Numeric => 1,
+        Kind::Categorical => buckets,
+    }
+}
+
 impl Encoder {
     /// An encoder that has seen nothing; `seed` decides which rows the quantiles are taken from.
     #[must_use]

@@ -43,6 +43,7 @@ mod notice;
 mod number;
 mod passes;
 mod plan;
+mod presence;
 mod quantiles;
 mod quick;
 pub mod reject;

@@ -7,6 +7,8 @@
 //! - A feature is categorical when texts or bools were seen in it.
 //! - Texts that differ in more than nine of ten records (of at least fifty) are ids, not features: they are left
 //!   out, with a warning.
+//! - A name in fewer than one record in a hundred is a feature only where there are few such names, and all features
+//!   together have at most [`MAX_INPUTS`] inputs: a record full of names of its own must not fill the memory.
 //! - One bad record must not change what a field is. What fewer than one in twenty values are (of at least
 //!   twenty) does not count: a text among numbers (with a warning), an object among plain values, a plain value
 //!   among objects. Such records are bad ones then.
@@ -15,8 +17,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::encoder::inputs_of;
 use super::fields::{Field, elements, envelope, fields};
 use super::plan::{Plan, Table};
+use super::presence::{MOST_RARE, Presence};
 use super::reject::printable;
 use super::schema::{Feature, Kind};
 use super::settings::{MAX_FEATURES, MAX_PATH, Settings};
@@ -24,6 +28,10 @@ use super::value::{Value, is_missing, spells_non_finite};
 
 /// Longest name of a discovered feature, in bytes.
 const MAX_NAME_BYTES: usize = 256;
+/// Most inputs of the discovered features together.
+const MAX_INPUTS: usize = 32_768;
+/// Rare names that a warning shows.
+const SHOWN: usize = 3;
 
 /// What was seen of one name.
 #[derive(Debug, Default)]
@@ -52,20 +60,31 @@ pub(super) struct Survey<'p> {
     named: usize,
     /// Features by position, if that is how most records give them; known after the first pass.
     length: Option<usize>,
+    /// In how many records each name stands; complete after the second pass.
+    presence: Presence,
+    counting: bool,
+    /// Names that the settings ask for.
+    wanted: HashSet<&'p str>,
     left_over: usize,
+    /// The first names that were left out because they are rare.
+    rare: Vec<String>,
 }
 
 impl<'p> Survey<'p> {
     /// `plan` is one without a schema: it knows the roles and what to ignore.
-    pub fn new(plan: &'p Plan) -> Self {
+    pub fn new(plan: &'p Plan, settings: &'p Settings) -> Self {
         Self {
             plan,
+            wanted: settings.categorical.iter().map(String::as_str).collect(),
             seen: Vec::new(),
             by_name: HashMap::new(),
             lengths: BTreeMap::new(),
             named: 0,
             length: None,
+            presence: Presence::default(),
+            counting: true,
             left_over: 0,
+            rare: Vec::new(),
         }
     }
 
@@ -98,8 +117,21 @@ impl<'p> Survey<'p> {
         }
     }
 
-    /// Second pass: what the fields of a JSON record hold.
+    /// Ends the second pass, in which only names are counted.
+    pub fn counted(&mut self) {
+        self.presence.counted();
+        self.counting = false;
+    }
+
+    fn begin_record(&mut self) {
+        if self.counting {
+            self.presence.record();
+        }
+    }
+
+    /// Second and third pass: what the fields of a JSON record hold.
     pub fn json(&mut self, text: &str) {
+        self.begin_record();
         let fields = fields(text);
         let (plan, length) = (self.plan, self.length);
         match envelope(self.plan, &fields) {
@@ -117,8 +149,9 @@ impl<'p> Survey<'p> {
         }
     }
 
-    /// Second pass: what the fields of a CSV record hold.
+    /// Second and third pass: what the fields of a CSV record hold.
     pub fn csv<'t>(&mut self, fields: impl Iterator<Item = (&'t str, &'t str)>) {
+        self.begin_record();
         if self.length.is_some() {
             return;
         }
@@ -145,12 +178,38 @@ impl<'p> Survey<'p> {
                 ));
             }
         }
+        self.bound(settings, &mut features, &mut warnings);
+        if let Some(rare) = self.presence.too_many_rare() {
+            warnings.push(format!(
+                "{rare} fields stand in fewer than one record in a hundred ({}, ...); more than {MOST_RARE} such fields are \
+                 no features; list schema.features to choose",
+                self.rare.join(", ")
+            ));
+        }
         if self.left_over > 0 {
             warnings.push(format!(
                 "more than {MAX_FEATURES} fields, or names longer than {MAX_NAME_BYTES} bytes or {MAX_PATH} levels: the others were left out; list schema.features to choose"
             ));
         }
         (features, warnings)
+    }
+
+    /// Leaves out the last features while all together have too many inputs.
+    fn bound(&self, settings: &Settings, features: &mut Vec<Feature>, warnings: &mut Vec<String>) {
+        let mut inputs = 0;
+        let fit = features.iter().take_while(|feature| {
+            inputs += inputs_of(feature.kind, settings.encoding, settings.category_buckets);
+            inputs <= MAX_INPUTS
+        });
+        let (fit, all) = (fit.count(), features.len());
+        if fit < all {
+            features.truncate(fit);
+            warnings.push(format!(
+                "{all} features would have more than {MAX_INPUTS} inputs: the last {} were left out; list schema.features to \
+                 choose",
+                all - fit
+            ));
+        }
     }
 
     fn choose(
@@ -188,8 +247,8 @@ impl<'p> Survey<'p> {
             let entry = table.find(&name).map(|index| &table.entries[index]);
             let (known, branch) = entry.map_or((false, false), |e| (e.leaf.is_some(), e.branch));
             if raw.get().starts_with('{') && (branch || !known) && depth < MAX_PATH {
-                if !known && let Some(evidence) = self.evidence(&name) {
-                    evidence.objects += 1;
+                if !known {
+                    self.object_at(&name);
                 }
                 self.object(
                     &format!("{name}."),
@@ -204,6 +263,9 @@ impl<'p> Survey<'p> {
     }
 
     fn value(&mut self, name: &str, raw: &str) {
+        if self.counting {
+            return self.presence.see(name);
+        }
         // A record that was decoded holds no text that cannot be read; if it does, it tells nothing.
         if let Ok(value) = Value::of_json(raw) {
             self.see(name, &value);
@@ -211,14 +273,31 @@ impl<'p> Survey<'p> {
     }
 
     fn see(&mut self, name: &str, value: &Value<'_>) {
+        if self.counting {
+            return self.presence.see(name);
+        }
         if let Some(evidence) = self.evidence(name) {
             evidence.add(value);
+        }
+    }
+
+    fn object_at(&mut self, name: &str) {
+        if self.counting {
+            self.presence.see(name);
+        } else if let Some(evidence) = self.evidence(name) {
+            evidence.objects += 1;
         }
     }
 
     fn evidence(&mut self, name: &str) -> Option<&mut Evidence> {
         if let Some(index) = self.by_name.get(name) {
             return self.seen.get_mut(*index);
+        }
+        if self.presence.leaves_out(name) && !self.wanted.contains(name) {
+            if self.rare.len() < SHOWN {
+                self.rare.push(printable(name));
+            }
+            return None;
         }
         let deep = name.split('.').count() > MAX_PATH;
         if self.seen.len() >= MAX_FEATURES || name.len() > MAX_NAME_BYTES || deep {

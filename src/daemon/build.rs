@@ -216,10 +216,12 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
             "a checkpoint is damaged and is passed over; an older one is used"
         );
     }
+    // What older ones learned from another stream says nothing about what this one must keep.
     let kept = checkpoint::list(&dir)
         .map_err(Failure::io)?
         .into_iter()
         .filter_map(|entry| entry.checkpoint.ok())
+        .filter(|header| same_stream(header, &found.checkpoint))
         .map(|header| (header.taken.max(header.examples), header.positions))
         .collect();
     let checkpoint = found.checkpoint;
@@ -237,6 +239,15 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
         last: Some(last),
         kept,
     })
+}
+
+/// True when an older checkpoint's positions are such in the stream of the newest. The embedded log had no name once.
+fn same_stream(older: &checkpoint::Header, newest: &Checkpoint) -> bool {
+    let named_alike = older.source == newest.source
+        || [&older.source, &newest.source]
+            .iter()
+            .all(|source| EmbeddedLog::is_of_a_log(source));
+    named_alike && newest.positions.covers(&older.positions)
 }
 
 /// A state is not silently reinterpreted: what it is made of must be what the settings say.

@@ -44,24 +44,33 @@ fn open_embedded(
     let log = EmbeddedLog::open(&config.in_data_dir(LOG), config.source.retention_bytes)
         .map_err(Failure::io)?;
     let from = positions.next(0).unwrap_or_else(|| log.bounds().0);
-    let opened = log.reader(from);
-    let source = match &opened {
-        Ok(_) => None,
-        Err(halt) => Some(halt.clone()),
-    };
-    let reader = match opened {
-        Ok(reader) => reader,
-        // Training halts, but the log stays open for ingest and the model is served.
-        Err(_) => log.reader(log.bounds().1).map_err(Failure::io)?,
-    };
-    let expected = reader.identity();
-    if let Some(found) = identity.filter(|identity| *identity != expected) {
+    if let Some(found) = identity.filter(|identity| !EmbeddedLog::is_of_a_log(identity)) {
         return Err(Failure::config(format!(
-            "source.kind = \"embedded\": the saved state was learned from {found}; point to that source, or start anew \
-             with an empty data_dir"
+            "source.kind = \"embedded\": the saved state was learned from {found}; point to that source, run `skewd source \
+             reset` to keep the model and learn another one, or start anew with an empty data_dir"
         )));
     }
-    Ok((Box::new(reader), Some(log), source))
+    let opened = match identity.filter(|identity| !log.answers_to(identity)) {
+        Some(expected) => Err(other_log(&log, expected)),
+        None => log.reader(from),
+    };
+    let (reader, halt) = match opened {
+        Ok(reader) => (reader, None),
+        // Training halts and nothing is taken in, but the model is served.
+        Err(halt) => (log.reader(log.bounds().1).map_err(Failure::io)?, Some(halt)),
+    };
+    if let Some(halt) = &halt {
+        tracing::error!(reason = %halt, "training stops and no record is taken; predictions go on");
+    }
+    Ok((Box::new(reader), Some(log), halt))
+}
+
+/// Positions of one log say nothing about another: beyond them lie records that were never learned.
+fn other_log(log: &EmbeddedLog, expected: &str) -> Halt {
+    Halt::IdentityChanged {
+        expected: expected.to_owned(),
+        found: log.identity(),
+    }
 }
 
 /// Opens the sink of dead letters.

@@ -36,6 +36,7 @@ pub async fn append(
 ) -> Result<Json<Accepted>, Problem> {
     let app = &gate.app;
     let ingest = log(app)?;
+    refuse_while_halted(app)?;
     let limit = app.settings.max_ingest_records;
     let records = if brings_lines(&headers) {
         lines(&body, limit)?
@@ -69,6 +70,18 @@ fn log(app: &App) -> Result<&Arc<dyn Ingest>, Problem> {
             "the source of this daemon is not its embedded stream: produce to the topic instead",
         )
     })
+}
+
+/// What cannot be learned is not taken: the sender still has it, and may send it where it can.
+fn refuse_while_halted(app: &App) -> Result<(), Problem> {
+    if app.status.load().source.state != "halted" {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::SourceHalted,
+        "no record was stored: training has halted until an operator acts (GET /v1/model: source.detail says why), so keep \
+         the records and send them again later",
+    ))
 }
 
 fn refused(error: IngestError) -> Problem {

@@ -27,8 +27,12 @@ pub async fn live(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Problem>
 }
 
 pub async fn ready(State(gate): State<Arc<Gate>>) -> Result<Json<Value>, Problem> {
-    check_ready(&gate)
-        .map(|version| Json(json!({"live": true, "ready": true, "model_version": version})))
+    let version = check_ready(&gate)?;
+    // A model that is served is ready, whether or not it goes on learning: who asks can see which.
+    let source = &gate.app.status.load().source;
+    Ok(Json(
+        json!({"live": true, "ready": true, "model_version": version, "source": source.state}),
+    ))
 }
 
 /// Version of the served model.

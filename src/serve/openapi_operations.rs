@@ -31,8 +31,9 @@ const fn operation(
 
 use Code::{
     Conflict, EmptyRequest, InvalidJson, InvalidRequest, InvalidRow, MinOffsetNotReached,
-    ModelNotReady, NonFiniteOutput, NotFound, PredictionFailed, StorageFailed, StorageFull,
-    TooManyRecords, TooManyRows, Unavailable, UnknownLearner, UnknownModel, WrongSource,
+    ModelNotReady, NonFiniteOutput, NotFound, PredictionFailed, SourceHalted, StorageFailed,
+    StorageFull, TooManyRecords, TooManyRows, Unavailable, UnknownLearner, UnknownModel,
+    WrongSource,
 };
 
 const INFER: &[Code] = &[
@@ -85,6 +86,7 @@ pub const OPERATIONS: &[Operation] = &[
             WrongSource,
             TooManyRecords,
             StorageFailed,
+            SourceHalted,
             StorageFull,
         ],
     ),

@@ -45,12 +45,13 @@ pub enum Code {
     Draining,
     DeadlineExceeded,
     Unavailable,
+    SourceHalted,
     StorageFull,
 }
 
 impl Code {
     /// Every code, for the documents that list them.
-    pub const ALL: [Code; 31] = [
+    pub const ALL: [Code; 32] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::InvalidRow,
@@ -81,6 +82,7 @@ impl Code {
         Self::Draining,
         Self::DeadlineExceeded,
         Self::Unavailable,
+        Self::SourceHalted,
         Self::StorageFull,
     ];
 
@@ -132,6 +134,7 @@ impl Code {
             Self::Draining => (503, "draining", "the daemon is shutting down"),
             Self::DeadlineExceeded => (503, "deadline_exceeded", "the answer took too long"),
             Self::Unavailable => (503, "unavailable", "not available now"),
+            Self::SourceHalted => (503, "source_halted", "training has halted"),
             Self::StorageFull => (507, "storage_full", "the log has no room left"),
         }
     }

@@ -4,6 +4,9 @@
 //! disk; one writer thread makes one transaction of everything that arrived while the last one was synced
 //! (group commit). The log is one file; a value in it is a block of consecutive records (`embedded/block.rs`).
 //!
+//! The log has a name, made with it and kept beside every checkpoint's positions: a log that was put in the place of
+//! another one is noticed, however long it is ([`EmbeddedLog::answers_to`]).
+//!
 //! # Size
 //!
 //! Retention counts payload bytes and removes whole blocks, the oldest first, but none that a kept checkpoint
@@ -22,6 +25,7 @@
 
 mod block;
 mod disk;
+mod name;
 mod source;
 mod store;
 #[cfg(test)]
@@ -174,6 +178,25 @@ impl EmbeddedLog {
     pub fn bounds(&self) -> (i64, i64) {
         let extent = self.inner.shared.extent();
         (offset(extent.first), offset(extent.next))
+    }
+
+    /// What is kept beside positions of this log.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        self.inner.shared.name().identity()
+    }
+
+    /// True when positions that were kept beside `identity` ([`Source::identity`](super::Source::identity)) are positions
+    /// of this log.
+    #[must_use]
+    pub fn answers_to(&self, identity: &str) -> bool {
+        self.inner.shared.name().answers_to(identity)
+    }
+
+    /// True when an identity is that of an embedded log, this one or another.
+    #[must_use]
+    pub fn is_of_a_log(identity: &str) -> bool {
+        name::is_of_a_log(identity)
     }
 
     /// How large the log is.

@@ -173,8 +173,8 @@ impl SourceStatus {
 pub enum Halt {
     /// Retention removed records that were not read yet.
     #[error(
-        "partition {partition}: records {have}..{low} are gone ({} lost to retention); restore the log, or start with \
-         an empty data_dir (on Kafka, kafka.on_gap = \"continue\" goes on without them)",
+        "partition {partition}: records {have}..{low} are gone ({} lost to retention); restore the log; or run `skewd source reset`, to keep \
+         the model and go on with what is there; or start with an empty data_dir (on Kafka, kafka.on_gap = \"continue\" goes on without them)",
         low - have
     )]
     Gap {
@@ -188,7 +188,8 @@ pub enum Halt {
     /// The log ends before the position: it was truncated, replaced or made anew.
     #[error(
         "partition {partition}: the log ends at {high}, before the position {have} of the checkpoint: it was truncated or made anew; \
-         restore the log, or start with an empty data_dir"
+         restore the log; or run `skewd source reset`, to keep the model and learn what is there from its beginning; or start with \
+         an empty data_dir"
     )]
     Truncated {
         /// The partition.
@@ -206,7 +207,8 @@ pub enum Halt {
     },
     /// A partition that the checkpoint knows has disappeared.
     #[error(
-        "partition {partition} of topic {topic:?} has disappeared: the topic was made anew; start with an empty data_dir to learn the new one"
+        "partition {partition} of topic {topic:?} has disappeared: the topic was made anew; run `skewd source reset` to keep the model \
+         and learn the new one, or start with an empty data_dir"
     )]
     PartitionLost {
         /// The topic.
@@ -216,7 +218,8 @@ pub enum Halt {
     },
     /// The stream is another one than the checkpoint was learned from (cluster, topic or topic id differ).
     #[error(
-        "the checkpoint was learned from {expected}, this source is {found}; point to the right source, or start with an empty data_dir"
+        "the checkpoint was learned from {expected}, this source is {found}; put the right one back; or run `skewd source reset`, \
+         to keep the model and learn this source from its beginning; or start with an empty data_dir"
     )]
     IdentityChanged {
         /// What the checkpoint names.

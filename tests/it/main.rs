@@ -15,6 +15,7 @@ mod guard;
 mod journal;
 mod kafka;
 mod life;
+mod lost_log;
 mod metrics;
 mod notices;
 mod poison;

@@ -62,7 +62,8 @@ impl EmbeddedSource {
 
     fn damaged(&self, what: &str) -> Halt {
         Halt::Refused(format!(
-            "the embedded log is damaged at offset {}: {what}; restore it from a copy, or start with an empty data_dir",
+            "the embedded log is damaged at offset {}: {what}; restore the log from a copy; or move it away and run `skewd source reset`, to keep the model and \
+             begin an empty log; or start with an empty data_dir",
             self.next
         ))
     }
@@ -143,7 +144,7 @@ impl Source for EmbeddedSource {
     }
 
     fn identity(&self) -> String {
-        "embedded".to_owned()
+        self.log.shared.name().identity()
     }
 }
 

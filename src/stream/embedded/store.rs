@@ -13,6 +13,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::LogError;
 use super::block::{self, RECORD_OVERHEAD, Stored};
 use super::disk::{self, Opener};
+use super::name::{self, Name};
 use crate::crash;
 
 /// Key: offset of the first record of the block.
@@ -63,6 +64,8 @@ pub(super) struct Store {
     path: PathBuf,
     /// Device and number of the file.
     identity: (u64, u64),
+    /// Which log this is, wherever its file lies.
+    name: Name,
     database: Database,
     sync_failed: Arc<AtomicBool>,
     opener: Opener,
@@ -72,19 +75,21 @@ impl Store {
     /// Opens the log at `path`, made if it is not there.
     pub(super) fn open(path: &Path, opener: &Opener) -> Result<Self> {
         remove(&beside(path))?;
-        let store = Self::open_at(path, opener, true)?;
+        let store = Self::open_at(path, opener, Some(Name::fresh()))?;
         disk::sync_folder_of(path).map_err(|error| io_error("sync the folder of", path, &error))?;
         Ok(store)
     }
 
     /// Opens a log that was there before: where it is gone, an empty one in its place would hide the loss.
     pub(super) fn reopen(path: &Path, opener: &Opener) -> Result<Self> {
-        Self::open_at(path, opener, false)
+        Self::open_at(path, opener, None)
     }
 
-    fn open_at(path: &Path, opener: &Opener, create: bool) -> Result<Self> {
+    /// With a name for a new log the file is made if it is not there.
+    fn open_at(path: &Path, opener: &Opener, fresh: Option<Name>) -> Result<Self> {
         let sync_failed = Arc::new(AtomicBool::new(false));
-        let file = disk::file(path, create).map_err(|error| io_error("open", path, &error))?;
+        let file =
+            disk::file(path, fresh.is_some()).map_err(|error| io_error("open", path, &error))?;
         let metadata = file
             .metadata()
             .map_err(|error| io_error("look at", path, &error))?;
@@ -92,29 +97,41 @@ impl Store {
         let database = catch_unwind(AssertUnwindSafe(|| opener(file, sync_failed.clone())))
             .map_err(|_| LogError::Io(damaged(path, "its structure is broken")))?
             .map_err(|error| refused("open", path, error.into()))?;
-        let store = Self {
+        let mut store = Self {
             path: path.to_owned(),
             identity: disk::identity(&metadata),
+            name: Name::fresh(),
             database,
             sync_failed,
             opener: opener.clone(),
         };
-        store.make_table()?;
+        store.name = store.make_tables(fresh)?;
         Ok(store)
     }
 
-    /// The table must exist before the first reader comes.
-    fn make_table(&self) -> Result<()> {
-        let missing = {
+    /// The tables, and the log's name in one of them, must exist before the first reader comes.
+    fn make_tables(&self, fresh: Option<Name>) -> Result<Name> {
+        let has_blocks = {
             let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
-            transaction.open_table(BLOCKS).is_err()
+            if let Some(known) = name::read(&transaction).map_err(|e| self.failed(e))? {
+                return Ok(known);
+            }
+            transaction.open_table(BLOCKS).is_ok()
         };
-        if missing {
-            let transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
-            transaction.open_table(BLOCKS).map_err(|e| self.failed(e))?;
-            transaction.commit().map_err(|e| self.failed(e))?;
-        }
-        Ok(())
+        let name = match fresh {
+            Some(name) if !has_blocks => name,
+            _ => Name::adopted(),
+        };
+        let transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
+        transaction.open_table(BLOCKS).map_err(|e| self.failed(e))?;
+        name::write(&transaction, &name).map_err(|e| self.failed(e))?;
+        transaction.commit().map_err(|e| self.failed(e))?;
+        Ok(name)
+    }
+
+    /// Which log this is.
+    pub(super) fn name(&self) -> &Name {
+        &self.name
     }
 
     /// True when bytes that were written may not be on the disk, whatever a later sync says.
@@ -275,10 +292,11 @@ impl Store {
         let fresh = beside(&self.path);
         // A file that was there before would lend its pages, whose sync may be the one that failed.
         remove(&fresh)?;
-        let copied = Self::open_at(&fresh, &self.opener, true).and_then(|copy| {
-            self.copy_into(&copy)?;
-            Ok(copy)
-        });
+        let copied =
+            Self::open_at(&fresh, &self.opener, Some(self.name.clone())).and_then(|copy| {
+                self.copy_into(&copy)?;
+                Ok(copy)
+            });
         let renamed = copied.and_then(|copy| match fs::rename(&fresh, &self.path) {
             Ok(()) => Ok(copy),
             Err(error) => Err(io_error("rename", &fresh, &error)),
@@ -369,7 +387,8 @@ fn beside(path: &Path) -> PathBuf {
 
 fn damaged(path: &Path, what: &str) -> String {
     format!(
-        "the log {} is damaged: {what}; restore it from a copy, or move it away to start an empty log",
+        "the log {} is damaged: {what}; restore it from a copy; or move it away and run `skewd source reset`, to keep the \
+         model and begin an empty log; or start with an empty data_dir",
         path.display()
     )
 }

@@ -1,6 +1,7 @@
 //! The log under restarts and crowds, and beside a model of it.
 
 mod faults;
+mod name;
 mod place;
 
 use std::sync::atomic::Ordering::SeqCst;

@@ -13,6 +13,7 @@ use crate::crash;
 
 use super::block::Stored;
 use super::disk::{self, Opener};
+use super::name::Name;
 use super::store::{Extent, Retention, Store};
 use super::{LogError, LogSize, QUEUE_BYTES, QUEUE_ENTRIES, offset};
 
@@ -37,6 +38,7 @@ struct Queue {
 /// What the handles, the readers and the writer thread share.
 pub(super) struct Shared {
     path: PathBuf,
+    name: Name,
     retention_bytes: u64,
     opener: Opener,
     /// Records from here on must stay.
@@ -69,6 +71,7 @@ impl Shared {
         }
         Ok(Self {
             path: path.to_owned(),
+            name: store.name().clone(),
             retention_bytes,
             opener,
             floor: AtomicU64::new(0),
@@ -80,6 +83,11 @@ impl Shared {
             grown: Condvar::new(),
             store: RwLock::new(Some(store)),
         })
+    }
+
+    /// Which log it is.
+    pub(super) fn name(&self) -> &Name {
+        &self.name
     }
 
     /// Queues an append, or refuses it when too much is waiting.
@@ -225,6 +233,9 @@ impl Shared {
             *suspect |= failed.is_suspect();
         }
         let opened = Store::reopen(&self.path, &self.opener)?;
+        if opened.name() != &self.name {
+            return Err(opened.corrupt("it is another log than the one that was open"));
+        }
         let (found, promised) = (opened.extent()?, self.extent());
         if found.next < promised.next {
             return Err(opened.corrupt(&format!(
