@@ -297,7 +297,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         return Ok(());
     }
     let _lines = crate::telemetry::start_logging(cli.log_format == LogFormat::Json);
-    let config = Config::load(&cli.config, std::env::vars(), &cli.set)?;
+    let config = Config::load(&cli.config, config::environment()?.into_iter(), &cli.set)?;
     match cli.command {
         Command::Serve => crate::daemon::serve(config),
         Command::Demo(args) => demo::run(&cli.config, &cli.set, &args),

@@ -16,7 +16,7 @@ mod publish;
 pub(crate) mod recording;
 mod saver;
 mod scrub;
-mod secrets;
+pub(crate) mod secrets;
 #[cfg(test)]
 mod simulation;
 
@@ -44,7 +44,7 @@ const POLL_RECORDS: usize = 1024;
 /// Longest wait for records, so that a stop or a command is noticed soon.
 const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How often the lock of the data folder is looked at.
-const LOOK_AT_LOCK: Duration = Duration::from_secs(1);
+const LOOK_AT_LOCK: Duration = Duration::from_millis(200);
 /// Pause before a source that failed is asked again.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -69,7 +69,7 @@ struct Trainer {
     waiting_since: Option<Instant>,
     told_of_sender: bool,
     /// Nobody else writes to the data folder while this is held, which is to the end.
-    lock: DirLock,
+    lock: Arc<DirLock>,
     lock_seen: Instant,
 }
 
@@ -336,6 +336,7 @@ impl Trainer {
             &self.learner,
             &*self.source,
             self.recording.journal.waiter(),
+            Arc::clone(&self.lock),
         );
     }
 

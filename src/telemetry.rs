@@ -122,6 +122,17 @@ pub fn record_board(board: &Board, facts: &Facts) {
     record_scores(board);
 }
 
+/// Records that wait for the schema, by what they are.
+pub fn record_held(held: &crate::codec::HeldCounts) {
+    for (state, count) in [
+        ("labelled", held.labelled),
+        ("unlabelled", held.unlabelled),
+        ("bad", held.bad),
+    ] {
+        gauge!("skewd_records_held", "state" => state).set(count as f64);
+    }
+}
+
 fn record_classes(board: &Board) {
     for class in board.classes.iter().take(CLASS_LABELS) {
         if let Some(weights) = board.weights.classes.get(class.as_ref())

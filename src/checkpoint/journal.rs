@@ -12,6 +12,8 @@ mod reader;
 mod writer;
 
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::disk::is_no_room;
+
 /// Name of the locked file.
 const FILE: &str = "lock";
 
@@ -85,10 +87,15 @@ impl DirLock {
             }
             Err(TryLockError::Error(error)) => return Err(fail(error)),
         }
-        file.set_len(0)
+        let named = file
+            .set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(fail)?;
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        match named {
+            // The lock holds all the same: the number is for people.
+            Err(error) if is_no_room(&error) => {}
+            named => named.map_err(fail)?,
+        }
         Ok(Self { file, path })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::health::agent;
 use super::{DemoArgs, Failure};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::daemon::Daemon;
 use crate::stream::producer::row_to_json;
 
@@ -51,7 +51,7 @@ pub fn run(files: &[PathBuf], set: &[String], args: &DemoArgs) -> Result<(), Fai
         // Two demos side by side need two admin ports, and nobody has to know this one.
         set.push("admin.listen=127.0.0.1:0".to_owned());
     }
-    let config = Config::load(files, std::env::vars(), &set)?;
+    let config = Config::load(files, config::environment()?.into_iter(), &set)?;
     let daemon = Daemon::start(config).map_err(|failure| name_the_flag(failure, &args.listen))?;
     let stop = Arc::new(AtomicBool::new(false));
     let lost = Arc::new(Mutex::new(None));

@@ -1,5 +1,6 @@
 //! `skewd produce` and `skewd check`: what a person does with a topic before the daemon learns from it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,6 +10,7 @@ use super::{Failure, ProduceArgs};
 use crate::cli::checkpoints::FOLDER;
 use crate::codec::CsvFields;
 use crate::config::Config;
+use crate::daemon::secrets;
 use crate::example::Record;
 use crate::stream::file::FileSource;
 use crate::stream::kafka::{self, check_brokers};
@@ -160,6 +162,11 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         .map_err(|reason| Failure::config(format!("device = {:?}: {reason}", config.device)))?;
     println!("device     {device}");
     check_data_dir(config)?;
+    secrets::check(config)?;
+    println!(
+        "listeners  {} and {} (admin)",
+        config.http.listen, config.admin.listen
+    );
     match config.source.kind {
         Kind::Embedded => println!("source     embedded log in {}", config.data_dir.display()),
         Kind::Kafka => {
@@ -174,8 +181,29 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether files can be made in a folder, or in the nearest one above that exists.
+fn writable(dir: &Path) -> Result<(), Failure> {
+    let here = Path::new(".");
+    let mut above = dir.ancestors().map(|path| {
+        if path.as_os_str().is_empty() {
+            here
+        } else {
+            path
+        }
+    });
+    let nearest = above.find(|path| path.exists()).unwrap_or(here);
+    tempfile::tempfile_in(nearest).map(|_| ()).map_err(|error| {
+        Failure::io(format!(
+            "data_dir = {}: nothing can be written in {}: {error}",
+            dir.display(),
+            nearest.display()
+        ))
+    })
+}
+
 fn check_data_dir(config: &Config) -> Result<(), Failure> {
     let dir = &config.data_dir;
+    writable(dir)?;
     if !dir.exists() {
         println!("data_dir   {} will be made by serve", dir.display());
         return Ok(());

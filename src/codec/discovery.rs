@@ -6,6 +6,7 @@ use super::csv_record::{Columns, CsvRecords};
 use super::decoder::{Decoder, text_of};
 use super::fields::ambiguous;
 use super::plan::Plan;
+use super::reject::printable;
 use super::schema::Schema;
 use super::settings::Settings;
 use super::survey::Survey;
@@ -25,12 +26,29 @@ pub(super) struct Held {
     counts: bool,
 }
 
+/// What the records are that wait for the schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldCounts {
+    /// They parse and carry a label: the schema follows from them.
+    pub labelled: usize,
+    /// They parse and carry none.
+    pub unlabelled: usize,
+    /// They cannot be examples.
+    pub bad: usize,
+    /// Why the first of those cannot.
+    pub first_bad: Option<String>,
+}
+
+/// While so many records wait, and then ten times as many, it is looked at whether most of them are of any use.
+const FIRST_LOOK: usize = 100;
+
 /// The records before the schema is known.
 pub(super) struct Discovery {
     plan: Plan,
     probe: Decoder,
     held: Vec<Held>,
-    counted: usize,
+    counts: HeldCounts,
+    next_look: usize,
     bytes: usize,
     most_bytes: usize,
 }
@@ -42,7 +60,8 @@ impl Discovery {
             probe: Decoder::new(plan.clone()),
             plan,
             held: Vec::new(),
-            counted: 0,
+            counts: HeldCounts::default(),
+            next_look: FIRST_LOOK,
             bytes: 0,
             most_bytes: MOST_BYTES,
         }
@@ -64,24 +83,32 @@ impl Discovery {
         let verdict = self
             .probe
             .decode(record.payload.as_deref(), columns.as_ref());
-        let counts = match verdict {
-            Ok((found, _)) => found.label.is_some_and(|label| {
-                settings.classes.is_empty() || settings.classes.iter().any(|class| *class == label)
-            }),
-            Err(_) => false,
+        let label = match verdict {
+            Ok((found, _)) => Ok(found.label.map(std::borrow::Cow::into_owned)),
+            Err(fault) => Err(fault.into_record_reject().to_string()),
         };
         let mut held = Held {
             record,
             columns,
-            counts,
+            counts: false,
         };
-        if counts && held.columns.is_none() {
-            held.counts = held.text().is_some_and(|text| !ambiguous(&self.plan, text));
-        }
-        self.counted += usize::from(held.counts);
+        let told = label.and_then(|label| {
+            let Some(label) = label else { return Ok(false) };
+            if !settings.classes.is_empty() && !settings.classes.contains(&label) {
+                let shown = printable(&label);
+                return Err(format!("label_unknown: {shown:?} is not in schema.classes"));
+            }
+            let clear = held.columns.is_some()
+                || held.text().is_some_and(|text| !ambiguous(&self.plan, text));
+            clear
+                .then_some(true)
+                .ok_or_else(|| "syntax: a name stands twice".to_owned())
+        });
+        held.counts = told == Ok(true);
+        self.counts.add(told);
         self.bytes += RECORD_BYTES + size(&held.record);
         self.held.push(held);
-        self.counted >= settings.discover_records || self.bytes >= self.most_bytes
+        self.counts.labelled >= settings.discover_records || self.bytes >= self.most_bytes
     }
 
     /// Records held back.
@@ -89,9 +116,35 @@ impl Discovery {
         self.held.len()
     }
 
-    /// Labelled records among them.
-    pub fn counted(&self) -> usize {
-        self.counted
+    /// What they are.
+    pub fn counts(&self) -> &HeldCounts {
+        &self.counts
+    }
+
+    /// Says so, now and then, while most of what waits is of no use: a wrong `schema.label` is met with no other sign.
+    pub fn look_out(&mut self, settings: &Settings) -> Option<String> {
+        let held = self.held.len();
+        if held < self.next_look {
+            return None;
+        }
+        self.next_look = held.saturating_mul(10);
+        let HeldCounts {
+            labelled,
+            unlabelled,
+            bad,
+            first_bad,
+        } = &self.counts;
+        if labelled * 2 >= held {
+            return None;
+        }
+        let first = first_bad
+            .as_ref()
+            .map_or_else(String::new, |first| format!(" (the first: {first})"));
+        Some(format!(
+            "{held} records wait for the schema and {labelled} of them can teach: {unlabelled} carry no label {:?}, {bad} are \
+             bad{first}; see that schema.label and schema.format fit what is sent",
+            settings.label
+        ))
     }
 
     /// The schema that the held records have, if they have any feature, and warnings.
@@ -133,9 +186,24 @@ impl Discovery {
 
     /// The held records in their order, which are held no more.
     pub fn release(&mut self) -> Vec<Held> {
-        self.counted = 0;
+        self.counts = HeldCounts::default();
+        self.next_look = FIRST_LOOK;
         self.bytes = 0;
         std::mem::take(&mut self.held)
+    }
+}
+
+impl HeldCounts {
+    /// A record with a label, without one, or bad for a reason.
+    fn add(&mut self, told: Result<bool, String>) {
+        match told {
+            Ok(true) => self.labelled += 1,
+            Ok(false) => self.unlabelled += 1,
+            Err(reason) => {
+                self.bad += 1;
+                self.first_bad.get_or_insert(reason);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::census::Census;
 use super::csv_record::Columns;
 use super::decoder::Decoder;
-use super::discovery::{Discovery, Held};
+use super::discovery::{Discovery, Held, HeldCounts};
 use super::notice::Notice;
 use super::plan::Plan;
 use super::reject::{Fault, Reason, printable};
@@ -84,9 +84,9 @@ impl Intake {
             out.push(self.arrive(record, columns.as_ref()));
             return;
         };
-        if discovery.hold(record, columns, &self.settings)
-            && let Err(warning) = self.finish_discovery(out)
-        {
+        let complete = discovery.hold(record, columns, &self.settings);
+        self.warnings.extend(discovery.look_out(&self.settings));
+        if complete && let Err(warning) = self.finish_discovery(out) {
             self.warnings.push(warning);
         }
     }
@@ -101,7 +101,7 @@ impl Intake {
         let Some(discovery) = &mut self.discovery else {
             return Ok(());
         };
-        let counted = discovery.counted();
+        let counted = discovery.counts().labelled;
         let (schema, warnings) = discovery.schema(&self.settings);
         let held = discovery.release();
         self.warnings.extend(warnings);
@@ -138,10 +138,12 @@ impl Intake {
         self.discovery.as_ref().map_or(0, Discovery::len)
     }
 
-    /// Labelled records among those that wait for the schema.
+    /// What the records are that wait for the schema.
     #[must_use]
-    pub fn buffered_labelled(&self) -> usize {
-        self.discovery.as_ref().map_or(0, Discovery::counted)
+    pub fn held(&self) -> HeldCounts {
+        self.discovery
+            .as_ref()
+            .map_or_else(HeldCounts::default, |discovery| discovery.counts().clone())
     }
 
     /// Labelled records that end the discovery by themselves; 0 once the schema is known.

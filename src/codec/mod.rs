@@ -62,6 +62,7 @@ mod value;
 mod tests;
 
 pub use csv_record::CsvFields;
+pub use discovery::HeldCounts;
 pub use encoder::Encoder;
 pub use found::MAX_LABEL_BYTES;
 pub use intake::Intake;

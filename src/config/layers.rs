@@ -23,8 +23,43 @@ const SHARED_KEYS: [&str; 5] = [
     "batch_linger_ms",
     "sender_share",
 ];
+/// Bytes of a file of settings.
+const MOST_BYTES: u64 = 1 << 20;
 /// No setting has a name of more parts: nesting them as tables takes stack for each.
 const MOST_PARTS: usize = 8;
+
+/// The variables of this process that may be settings.
+///
+/// # Errors
+/// When one of them is not text.
+pub fn environment() -> Result<Vec<(String, String)>, Error> {
+    let ours = std::env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+    ours.map(|(name, value)| {
+        let shown = name.to_string_lossy().into_owned();
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => Ok((name, value)),
+            _ => Err(Error {
+                key: shown,
+                value: None,
+                reason: "is a variable that is not UTF-8 text; correct it, or unset it".to_owned(),
+            }),
+        }
+    })
+    .collect()
+}
+
+/// A file of settings; what is longer is none.
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(std::io::Error::other("it is longer than 1 MiB"));
+    }
+    Ok(text)
+}
 
 /// Layers collected so far, each key checked to exist.
 pub struct Layers {
@@ -68,8 +103,11 @@ impl Layers {
             value: None,
             reason,
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| fail(format!("cannot be read: {error}; check the path after -c")))?;
+        let text = read(path).map_err(|error| {
+            fail(format!(
+                "cannot be read: {error}; name a file of settings (TOML) after -c"
+            ))
+        })?;
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             fail(format!("is not TOML: {}", error.to_string().trim_end()))
         })?;

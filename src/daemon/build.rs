@@ -58,7 +58,7 @@ impl Daemon {
     /// # Errors
     /// 75 when another process holds the data folder, 78 for settings and states that do not fit, 74 for files.
     pub fn start(config: Config) -> Result<Self, Failure> {
-        let lock = lock(&config.data_dir)?;
+        let lock = Arc::new(lock(&config.data_dir)?);
         let public = http::bind(
             "http.listen",
             config.http.address().map_err(Failure::config)?,
@@ -80,7 +80,7 @@ impl Daemon {
             .unwrap_or_default();
         let wanted = config;
         let (recording, config, positions) =
-            Recording::open(&wanted, saved.newest.as_ref(), &positions)?;
+            Recording::open(&wanted, saved.newest.as_ref(), &positions, &lock)?;
         let (learner, intake) = revive(&config, saved.newest.as_ref())?;
         check_features(&wanted, &learner)?;
         let (source, log, halt) = open_source(&config, saved.newest.as_ref(), &positions)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::control::{REPEATING, refuse};
+use super::control::{LETTERS_WAIT, REPEATING, refuse};
 use super::{Failure, Trainer};
 use crate::checkpoint::{self, Checkpoint, name_of};
 use crate::cli::checkpoints::FOLDER;
@@ -73,6 +73,20 @@ pub(crate) fn intake_for(config: &Config, learner: &Learner) -> Intake {
     Intake::new(&config.schema, known)
 }
 
+/// True when a saved state lies on the way to the one of now, each as (examples, examples taken). What rollbacks took back
+/// is the difference of the two: a state with less taken back that has more examples than the first one after the last
+/// rollback lies on the way that was given up.
+fn is_ancestor(then: (u64, u64), now: (u64, u64), all: &[(u64, u64)]) -> bool {
+    let taken_back = |(examples, taken): (u64, u64)| taken.saturating_sub(examples);
+    let branch = all
+        .iter()
+        .filter(|state| taken_back(**state) == taken_back(now))
+        .map(|state| state.0)
+        .min()
+        .unwrap_or(now.0);
+    then.0 < now.0 && (taken_back(then) == taken_back(now) || then.0 <= branch)
+}
+
 /// A state that does not fit the settings.
 pub(crate) fn unfit(error: crate::learner::Error) -> Failure {
     match error {
@@ -127,10 +141,7 @@ impl Trainer {
             return Ok(Err(refuse(503, REPEATING)));
         }
         if !(self.letters.deliver() && self.letters.settled()) {
-            return Ok(Err(refuse(
-                503,
-                "dead letters are not delivered yet: try again later",
-            )));
+            return Ok(Err(refuse(503, LETTERS_WAIT)));
         }
         self.saver.wait()?;
         let (path, checkpoint) = match self.find(to) {
@@ -222,11 +233,16 @@ impl Trainer {
             )
         };
         let listed = checkpoint::list(&dir).map_err(unreadable)?;
-        let now = (self.learner.steps(), self.learner.examples());
+        let headers: Vec<_> = listed
+            .iter()
+            .filter_map(|entry| entry.checkpoint.as_ref().ok())
+            .map(|header| (header.examples, header.taken.max(header.examples)))
+            .collect();
+        let now = (self.learner.examples(), self.learner.taken());
         let found = listed.into_iter().rev().find_map(|entry| {
             let header = entry.checkpoint.ok()?;
-            let is_older =
-                header.taken < self.learner.taken() && (header.step, header.examples) != now;
+            let then = (header.examples, header.taken.max(header.examples));
+            let is_older = is_ancestor(then, now, &headers);
             let is_meant = match (&to.checkpoint, to.examples, to.step) {
                 (Some(name), _, _) => name_of(&entry.path) == *name,
                 (None, None, None) => is_older,
@@ -246,5 +262,33 @@ impl Trainer {
         };
         let checkpoint = checkpoint::load(&path).map_err(unreadable)?;
         Ok((path, checkpoint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ancestor;
+
+    #[test]
+    fn the_way_that_a_rollback_gave_up_is_not_gone_back_to() {
+        // 100, 200, 300 examples; back to 200 at 320 taken; then on to 250.
+        let all = [(100, 100), (200, 200), (300, 300), (200, 320), (250, 370)];
+        let now = (260, 380);
+        let on_the_way: Vec<_> = all
+            .iter()
+            .filter(|then| is_ancestor(**then, now, &all))
+            .collect();
+        assert_eq!(
+            on_the_way,
+            [&(100, 100), &(200, 200), &(200, 320), &(250, 370)]
+        );
+        // Asked twice without learning between: the one before goes further back, not forward.
+        let now = (200, 320);
+        let newest = all[..4]
+            .iter()
+            .rev()
+            .find(|then| is_ancestor(**then, now, &all[..4]));
+        assert_eq!(newest, Some(&(100, 100)));
+        assert!(!is_ancestor((240, 240), (260, 380), &all));
     }
 }

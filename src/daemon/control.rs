@@ -44,6 +44,10 @@ const CHANGEABLE: [&str; 21] = [
 pub(super) const REPEATING: &str =
     "the batches since the last checkpoint are being repeated: try again in a moment";
 
+/// Why a checkpoint has to wait.
+pub(super) const LETTERS_WAIT: &str = "the dead letters before it cannot be made durable, and a checkpoint must not pass them: \
+     the daemon's log says why, and it is tried again by itself";
+
 /// What keeps the learner from the next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holding {
@@ -173,15 +177,18 @@ impl Trainer {
 
     fn checkpoint_now(&mut self) -> Result<Result<Value, CommandError>, Failure> {
         if !(self.letters.deliver() && self.letters.settled()) {
-            return Ok(Err(refuse(
-                503,
-                "dead letters are not delivered yet: try again later",
-            )));
+            return Ok(Err(refuse(503, LETTERS_WAIT)));
         }
         self.saver.wait()?;
         if self.saver.stale(&self.learner) {
             self.save(Instant::now());
             self.saver.wait()?;
+            if self.saver.failed() {
+                return Ok(Err(refuse(
+                    503,
+                    "the checkpoint could not be written: the daemon's log says why, and it is tried again by itself",
+                )));
+            }
         }
         Ok(match self.saver.last() {
             Some(last) => {

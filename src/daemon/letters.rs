@@ -83,7 +83,7 @@ impl Letters {
 
     /// True when everything taken so far is durable: only then may a checkpoint go past it.
     pub fn settled(&mut self) -> bool {
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || self.tried.is_some_and(|at| at.elapsed() < RETRY_EVERY) {
             return false;
         }
         let flushed = match &mut self.sink {
@@ -93,7 +93,10 @@ impl Letters {
                 .map_err(|error| error.to_string()),
         };
         match flushed {
-            Ok(()) => true,
+            Ok(()) => {
+                self.tried = None;
+                true
+            }
             Err(reason) => {
                 self.failed(&reason);
                 false

@@ -262,10 +262,15 @@ impl Publisher {
         source: &mut dyn Source,
         control: &Control,
     ) {
+        let held = intake.held();
         let discovering = (!intake.discovered()).then(|| Discovering {
-            seen: intake.buffered_labelled(),
+            seen: held.labelled,
             wanted: self.wanted,
+            unlabelled: held.unlabelled,
+            bad: held.bad,
+            first_bad: held.first_bad.clone(),
         });
+        telemetry::record_held(&held);
         let board = learner.board(discovering);
         let lag = source.lag();
         self.measure_rate(moment.now, board.examples);

@@ -1,12 +1,13 @@
 //! Repeating the batches that the journal holds after the checkpoint, and recording those that come then.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::{Failure, Trainer};
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::journal::{self, Journal};
+use crate::checkpoint::{Checkpoint, DirLock};
 use crate::config::Config;
 use crate::example::{Positions, Record};
 use crate::learner::StepReport;
@@ -69,6 +70,7 @@ impl Recording {
         config: &Config,
         saved: Option<&Checkpoint>,
         positions: &Positions,
+        lock: &Arc<DirLock>,
     ) -> Result<(Self, Config, Positions), Failure> {
         let dir = config.in_data_dir(FOLDER);
         let taken = saved.map_or(0, |saved| saved.taken);
@@ -101,8 +103,13 @@ impl Recording {
             positions.clone()
         };
         let end = entries.last().map_or(taken, |entry| entry.taken);
-        let journal = Journal::open(&dir, end, config.checkpoint.journal_bytes)
-            .map_err(|error| Failure::io(format!("{}: {error}", dir.display())))?;
+        let journal = Journal::open(
+            &dir,
+            end,
+            config.checkpoint.journal_bytes,
+            Some(Arc::clone(lock)),
+        )
+        .map_err(|error| Failure::io(format!("{}: {error}", dir.display())))?;
         if !entries.is_empty() {
             tracing::info!(
                 entries = entries.len(),

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::checkpoint::journal::Waiter;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, DirLock};
 use crate::cli::checkpoints;
 use crate::config::Config;
 use crate::crash;
@@ -148,6 +149,7 @@ impl Saver {
         learner: &Learner,
         source: &dyn Source,
         journal: Waiter,
+        lock: Arc<DirLock>,
     ) {
         self.last_try = now;
         self.mark = (learner.taken(), now);
@@ -173,11 +175,13 @@ impl Saver {
             .name("skewd-checkpoint".to_owned())
             .spawn(move || {
                 // A checkpoint never stands after what the journal can tell.
-                if journal.wait_for(checkpoint.taken, JOURNAL_WITHIN) {
-                    write(&dir, checkpoint, boundary, keep)
-                } else {
-                    Err("the journal up to it is not durable".to_owned())
+                if !journal.wait_for(checkpoint.taken, JOURNAL_WITHIN) {
+                    return Err("the journal up to it is not durable".to_owned());
                 }
+                if !lock.is_in_place() {
+                    return Err("the lock of the data folder is lost".to_owned());
+                }
+                write(&dir, checkpoint, boundary, keep)
             });
         match write {
             Ok(write) => self.in_flight = Some(write),
@@ -237,6 +241,11 @@ impl Saver {
         }
     }
 
+    /// True when the last try failed; it is tried again by itself.
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
     /// Examples taken by the oldest checkpoint that is kept: the journal must begin there.
     pub fn oldest_taken(&self) -> u64 {
         self.kept.front().map_or(0, |(taken, _)| *taken)
@@ -276,7 +285,6 @@ mod tests {
     use crate::learner::Event;
     use crate::learner::recorded::Recorder;
     use crate::stream::file::FileSource;
-    use std::sync::Arc;
 
     /// A learner that has learned ten batches, and the journal that holds them.
     fn learned(config: &Config, journal: &Journal) -> Learner {
@@ -307,7 +315,8 @@ mod tests {
             "schema.features=a".to_owned(),
         ];
         let config = Config::load(&[], std::iter::empty(), &settings).unwrap();
-        let journal = Journal::open(&folder.path().join("journal"), 0, 1 << 20).unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), 0, 1 << 20, None).unwrap();
+        let lock = Arc::new(DirLock::acquire(folder.path()).unwrap());
         let learner = learned(&config, &journal);
         let stream = folder.path().join("away.jsonl");
         std::fs::write(&stream, "{}\n").unwrap();
@@ -319,7 +328,14 @@ mod tests {
         for tick in 0..HOURS * 3600 * 50 {
             let now = begin + Duration::from_millis(20 * tick);
             if saver.due(now, &learner, false) {
-                saver.save(now, &config, &learner, &source, journal.waiter());
+                saver.save(
+                    now,
+                    &config,
+                    &learner,
+                    &source,
+                    journal.waiter(),
+                    Arc::clone(&lock),
+                );
                 saver.wait().unwrap();
                 written += u32::from(saver.finished().unwrap().is_some());
             }
@@ -333,7 +349,14 @@ mod tests {
         for tick in 0..1_000 {
             let now = begin + Duration::from_secs(HOURS * 3600) + Duration::from_millis(20 * tick);
             if saver.due(now, &learner, true) {
-                saver.save(now, &config, &learner, &source, journal.waiter());
+                saver.save(
+                    now,
+                    &config,
+                    &learner,
+                    &source,
+                    journal.waiter(),
+                    Arc::clone(&lock),
+                );
                 saver.wait().unwrap();
                 written += u32::from(saver.finished().unwrap().is_some());
             }

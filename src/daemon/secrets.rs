@@ -64,6 +64,22 @@ impl Secrets {
     }
 }
 
+/// Reads every file that the settings name, and makes none.
+pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+    if config.admin.token_file.is_empty() && !config.in_data_dir(ADMIN_TOKEN).exists() {
+        // The listener makes its own; any file that can be read stands in for it here.
+        let mut others = config.clone();
+        others.admin.token_file.clone_from(&config.http.token_file);
+        if others.admin.token_file.is_empty() {
+            tls("http", &config.http.tls_cert, &config.http.tls_key)?;
+            tls("admin", &config.admin.tls_cert, &config.admin.tls_key)?;
+            return Ok(());
+        }
+        return Secrets::open(&others).map(|_| ());
+    }
+    Secrets::open(config).map(|_| ())
+}
+
 fn tls(table: &str, cert: &str, key: &str) -> Result<Option<Arc<Tls>>, Failure> {
     if cert.is_empty() {
         return Ok(None);

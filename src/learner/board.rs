@@ -163,10 +163,16 @@ pub struct Counts {
 }
 
 /// How far the discovery of the schema is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Discovering {
-    /// Records kept so far.
+    /// Labelled records kept so far.
     pub seen: usize,
     /// Labelled records that discovery waits for.
     pub wanted: usize,
+    /// Records without a label that wait with them.
+    pub unlabelled: usize,
+    /// Bad records that wait with them: they are rejected one by one, and counted by reason, once the schema is known.
+    pub bad: usize,
+    /// What the first bad one suffers from.
+    pub first_bad: Option<String>,
 }

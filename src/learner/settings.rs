@@ -136,6 +136,8 @@ impl Default for Settings {
 
 /// Keeps Adam's first steps finite where a gradient is tiny.
 const ADAM_EPSILON: f64 = 1e-8;
+/// No model learns at a higher rate.
+const MOST_RATE: f64 = 100.0;
 /// More rehearsed rows a step, or stored rows a class, are a slip of the keyboard.
 const MOST_REHEARSED: usize = 65_536;
 const MOST_REMEMBERED: usize = 1_000_000;
@@ -215,14 +217,24 @@ impl Settings {
                 "must be between 1 and 3600000 milliseconds, or \"off\"",
             );
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return complain("learning_rate", "must be a positive number, such as 0.05");
+        if !(self.learning_rate > 0.0 && self.learning_rate <= MOST_RATE) {
+            return complain(
+                "learning_rate",
+                format!("must be above 0 and at most {MOST_RATE}, such as 0.05"),
+            );
         }
         if !(0.0..1.0).contains(&self.momentum) {
             return complain("momentum", "must be at least 0 and below 1, such as 0.9");
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return complain("weight_decay", "must be 0 or a small positive number");
+        // A step takes away learning_rate * weight_decay of every parameter: all of it, or more, leaves nothing to learn.
+        if !(self.weight_decay >= 0.0 && self.weight_decay * self.learning_rate < 1.0) {
+            return complain(
+                "weight_decay",
+                format!(
+                    "must be 0 or a small positive number, and below 1/learning_rate ({})",
+                    1.0 / self.learning_rate
+                ),
+            );
         }
         if let Some(clip) = self.clip_norm.get()
             && !(clip > 0.0 && clip.is_finite())

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::guard::Gate;
+use super::json::{Once, object};
 use super::problem::{Code, Problem};
 use super::{Command, CommandError, Reply, RollbackTo};
 
 pub async fn settings(State(gate): State<Arc<Gate>>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let changes: Map<String, Value> = serde_json::from_slice(&body).map_err(|error| {
+    let Once(changes) = object(&body).map_err(|error| {
         Problem::new(
             Code::InvalidJson,
             format!("{error}: expected an object of settings, as in {{\"learner.lambda\": 2.5}}"),
@@ -47,7 +48,7 @@ pub async fn rollback(State(gate): State<Arc<Gate>>, body: Bytes) -> Result<Json
     let to: RollbackTo = if body.trim_ascii().is_empty() {
         RollbackTo::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| {
+        object(&body).map_err(|error| {
             Problem::new(
                 Code::InvalidJson,
                 format!(

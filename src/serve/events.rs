@@ -162,7 +162,7 @@ fn text(app: &App) -> String {
             &board.hardest[..board.hardest.len().min(HARDEST_SHOWN)]
         }),
         counts: board.as_ref().map(|board| &board.counts),
-        discovering: board.as_ref().and_then(|board| board.discovering),
+        discovering: board.as_ref().and_then(|board| board.discovering.clone()),
         source: source(&status),
         examples_per_second: status.examples_per_second,
         paused: status.paused,

@@ -43,6 +43,8 @@ pub struct Gate {
     /// One permit a subscriber to the events.
     pub subscribers: Arc<Semaphore>,
     /// For work that takes a processor for a while.
+    /// Requests that may wait for the model to learn: no more than half of all, so that others find a place.
+    pub waits: Arc<Semaphore>,
     pub turns: Turns,
     in_flight: AtomicUsize,
 }
@@ -65,6 +67,7 @@ impl Gate {
             permits: Arc::new(Semaphore::new(settings.max_in_flight)),
             kilobytes: Arc::new(Semaphore::new(settings.max_buffered_bytes / KILOBYTE)),
             subscribers: Arc::new(Semaphore::new(settings.max_subscribers)),
+            waits: Arc::new(Semaphore::new(settings.max_in_flight.div_ceil(2))),
             turns: Turns::one_a_core(settings.request_timeout()),
             in_flight: AtomicUsize::new(0),
             listener,

@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod guard;
 mod health;
+mod json;
 pub mod keeper;
 pub mod listen;
 mod media;

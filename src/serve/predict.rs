@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::guard::{Gate, Permit, patience};
+use super::json::object;
 use super::problem::{Code, Problem};
 use super::raw::{self, Forms};
 use super::{App, Model};
@@ -61,11 +62,11 @@ pub async fn predict(
     }
     if is_small {
         let ask = parse(&body)?;
-        let model = model_reaching(app, &wanted(app, &ask)?).await?;
+        let model = model_reaching(&gate, &wanted(app, &ask)?).await?;
         return answer(&*model, &ask.rows(&*model)?, as_bytes);
     }
     let wanted = wanted(app, &parse(&body)?)?;
-    let model = model_reaching(app, &wanted).await?;
+    let model = model_reaching(&gate, &wanted).await?;
     let work = move || answer(&*model, &parse(&body)?.rows(&*model)?, as_bytes);
     gate.turns.take(permit, work).await?
 }
@@ -77,7 +78,7 @@ impl Ask<'_> {
 }
 
 fn parse(body: &[u8]) -> Result<Ask<'_>, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
+    object(body).map_err(|error| {
         Problem::new(
             Code::InvalidJson,
             format!(
@@ -127,13 +128,23 @@ pub fn served(app: &App) -> Result<Arc<dyn Model>, Problem> {
 }
 
 /// The served model, once it has learned what was asked for; waits for it as long as was asked.
-async fn model_reaching(app: &App, wanted: &Wanted) -> Result<Arc<dyn Model>, Problem> {
+async fn model_reaching(gate: &Gate, wanted: &Wanted) -> Result<Arc<dyn Model>, Problem> {
+    let app = &gate.app;
     // As nearly always: it has, and nothing is to be watched.
     if let Ok(model) = served(app)
         && model.trained_through().covers(&wanted.min_offset)
     {
         return Ok(model);
     }
+    let _place = match gate.waits.try_acquire() {
+        Err(_) if !wanted.wait.is_zero() => {
+            return Err(Problem::new(
+                Code::Busy,
+                "as many requests as allowed wait for the model to learn: try again later, or without wait_ms",
+            ));
+        }
+        place => place,
+    };
     let mut updates = app.updates.clone();
     let mut draining = app.draining.clone();
     let reached = async {

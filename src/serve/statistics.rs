@@ -324,7 +324,7 @@ pub async fn model(State(gate): State<Arc<Gate>>) -> Json<ModelAnswer> {
         source: status.source.clone(),
         examples_per_second: status.examples_per_second,
         paused: status.paused,
-        discovering: board.as_ref().and_then(|board| board.discovering),
+        discovering: board.as_ref().and_then(|board| board.discovering.clone()),
         counts: board
             .as_ref()
             .map_or(Value::Null, |board| json!(board.counts)),

@@ -25,6 +25,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::files::{identity, is_in_place, sync_folder_of};
 use crate::codec::Reject;
 use crate::example::Record;
 
@@ -37,6 +38,8 @@ pub struct FileDeadLetters {
     max_bytes: u64,
     /// `None` after a fault, until the file could be opened and cut again.
     file: Option<File>,
+    /// Device and number of the file.
+    identity: (u64, u64),
     /// Length of what is durable.
     bytes: u64,
     /// Whole lines that are not durable yet.
@@ -58,6 +61,7 @@ impl FileDeadLetters {
         Ok(Self {
             path: path.to_owned(),
             max_bytes,
+            identity: identity(&file.metadata().map_err(naming(path))?),
             file: Some(file),
             bytes,
             waiting: Vec::new(),
@@ -91,7 +95,9 @@ impl FileDeadLetters {
             return Ok(());
         }
         let mut file = match self.file.take() {
-            Some(file) => file,
+            Some(file) if is_in_place(&self.path, self.identity) => file,
+            // What is written to a file without a name is lost. Not at once: whoever owns the folder may have gone with it.
+            Some(_) => return Err(self.was_taken()),
             None => self.reopen()?,
         };
         // The file stays out of `self` on failure: only what is written anew can be trusted after that.
@@ -104,19 +110,33 @@ impl FileDeadLetters {
         Ok(())
     }
 
+    fn was_taken(&self) -> io::Error {
+        let what = io::Error::new(
+            io::ErrorKind::NotFound,
+            "it was removed or replaced; a new one is begun",
+        );
+        naming(&self.path)(what)
+    }
+
     /// The file again, without what a fault left behind what is durable.
     fn reopen(&mut self) -> io::Result<File> {
         let name = naming(&self.path);
         let again = open(&self.path).and_then(|(mut file, is_new)| {
-            let durable = self.bytes.min(file.metadata()?.len());
+            let metadata = file.metadata()?;
+            let durable = if identity(&metadata) == self.identity {
+                self.bytes.min(metadata.len())
+            } else {
+                // Another file: its lines are somebody's.
+                whole_lines(&mut file)?
+            };
             cut(&mut file, durable)?;
             if is_new {
                 sync_folder_of(&self.path)?;
             }
-            Ok((file, durable))
+            Ok((file, durable, identity(&metadata)))
         });
-        let (file, durable) = again.map_err(name)?;
-        self.bytes = durable;
+        let (file, durable, identity) = again.map_err(name)?;
+        (self.bytes, self.identity) = (durable, identity);
         Ok(file)
     }
 
@@ -175,13 +195,4 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
         end = begin;
     }
     Ok(0)
-}
-
-/// A new or renamed file is durable only with its folder's entry.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }

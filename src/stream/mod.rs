@@ -7,6 +7,7 @@ mod connect_errors;
 pub mod dead_letters;
 pub mod embedded;
 pub mod file;
+mod files;
 pub mod kafka;
 pub mod producer;
 

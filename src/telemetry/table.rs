@@ -96,6 +96,7 @@ pub const TABLE: &[Entry] = &[
     counter("skewd_weight_clipped_total", &[], "Examples whose weight met the cap."),
     gauge("skewd_gradient_norm", &[], "Norm of the last step's gradient, before clipping."),
     gauge("skewd_parameter_update_norm", &[], "Norm of the last change of the parameters; 0 = the model does not move."),
+    gauge("skewd_records_held", &["state"], "Records that wait for the schema: labelled, unlabelled, bad."),
     gauge("skewd_model_stalled", &[], "1 when the parameters have not moved for about a thousand batches."),
     counter("skewd_nonfinite_steps_total", &[], "Steps dropped because a loss or the gradient was not finite."),
     counter("skewd_examples_quarantined_total", &[], "Examples left out of their batch because no sound model gives them a finite loss and gradient."),

@@ -17,7 +17,7 @@ fn batch(examples: u64) -> Entry {
 }
 
 fn write(dir: &Path, after: u64, batches: std::ops::RangeInclusive<u64>) {
-    let journal = Journal::open(dir, after, 1 << 30).unwrap();
+    let journal = Journal::open(dir, after, 1 << 30, None).unwrap();
     for number in batches.clone() {
         journal.append(batch(number * 10));
     }
@@ -99,7 +99,7 @@ fn a_file_that_was_only_begun_is_begun_again() {
     for length in [0, 1, HEAD_BYTES - 1] {
         fs::write(path_of(dir.path(), 30), vec![b'S'; length]).unwrap();
         assert_eq!(examples(&read_all(dir.path(), 0).unwrap()), [10, 20, 30]);
-        drop(Journal::open(dir.path(), 30, 1 << 30).unwrap());
+        drop(Journal::open(dir.path(), 30, 1 << 30, None).unwrap());
     }
     write(dir.path(), 30, 4..=4);
     assert_eq!(
@@ -133,7 +133,7 @@ fn missing_entries_are_no_journal() {
 #[test]
 fn old_files_go_when_all_are_too_large_and_nothing_needs_them() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(dir.path(), 0, 200).unwrap();
+    let journal = Journal::open(dir.path(), 0, 200, None).unwrap();
     for number in 1..=30 {
         journal.append(batch(number * 10));
         journal.turn(150.min(number * 10));
@@ -151,6 +151,6 @@ fn old_files_go_when_all_are_too_large_and_nothing_needs_them() {
 #[test]
 fn waiting_ends_when_it_takes_too_long() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(dir.path(), 0, 200).unwrap();
+    let journal = Journal::open(dir.path(), 0, 200, None).unwrap();
     assert!(!journal.waiter().wait_for(10, Duration::from_millis(20)));
 }

@@ -1,7 +1,7 @@
 //! Which features follow from the first records.
 
 use super::{arrivals, examples, records, schema_of, strings, verdict};
-use crate::codec::{Format, Intake, Kind, Settings};
+use crate::codec::{Format, HeldCounts, Intake, Kind, Settings};
 use crate::example::{Arrival, Outcome, Record};
 
 fn discover(settings: &Settings, payloads: &[impl AsRef<[u8]>]) -> (Intake, Vec<Arrival>) {
@@ -226,14 +226,7 @@ fn discovery_ends_with_the_record_that_completes_the_number() {
 #[test]
 fn waiting_records_are_counted() {
     let mut intake = Intake::new(&Settings::default(), None);
-    let counts = |i: &Intake| {
-        (
-            i.buffered(),
-            i.buffered_labelled(),
-            i.wanted(),
-            i.discovered(),
-        )
-    };
+    let counts = |i: &Intake| (i.buffered(), i.held().labelled, i.wanted(), i.discovered());
     let mut out = Vec::new();
     for record in records([r#"{"x":1,"label":"a"}"#, r#"{"x":1}"#, "{"]) {
         intake.push(record, &mut out);
@@ -243,8 +236,39 @@ fn waiting_records_are_counted() {
     assert_eq!(counts(&intake), (0, 0, 0, true));
     let verdicts: Vec<_> = out.iter().map(verdict).collect();
     assert_eq!(verdicts, ["example", "unlabelled", "syntax"]);
+    assert_eq!(intake.held(), HeldCounts::default());
     assert_eq!(intake.finish_discovery(&mut out), Ok(()));
     assert_eq!(out.len(), 3, "ending it again changes nothing");
+}
+
+#[test]
+fn records_that_wait_in_vain_are_told_with_what_they_lack() {
+    let settings = Settings {
+        label: "target".into(),
+        ..Settings::default()
+    };
+    let mut intake = Intake::new(&settings, None);
+    let (mut out, mut warnings) = (Vec::new(), Vec::new());
+    let payload = |i: usize| {
+        if i % 10 == 3 {
+            "{"
+        } else {
+            r#"{"x":1,"label":"a"}"#
+        }
+    };
+    for record in records((0..1000).map(payload).collect::<Vec<_>>()) {
+        intake.push(record, &mut out);
+        warnings.extend(intake.take_warnings());
+    }
+    assert_eq!(warnings.len(), 2, "after 100 and after 1,000: {warnings:?}");
+    let told = "1000 records wait for the schema and 0 of them can teach: 900 carry no label \"target\", 100 are bad (the first: syntax";
+    assert!(warnings[1].starts_with(told), "{warnings:?}");
+    let held = intake.held();
+    assert_eq!((held.labelled, held.unlabelled, held.bad), (0, 900, 100));
+    assert!(
+        held.first_bad
+            .is_some_and(|first| first.starts_with("syntax"))
+    );
 }
 
 #[test]

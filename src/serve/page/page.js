@@ -72,8 +72,9 @@
       return ["wait", source.state, source.detail];
     }
     if (board.discovering) {
-      const { seen, wanted } = board.discovering;
-      return ["wait", "looking at the first records", `${count(seen)} of ${count(wanted)}`];
+      const { seen, wanted, unlabelled, bad } = board.discovering;
+      const useless = unlabelled + bad > 0 ? `; ${count(unlabelled)} without a label, ${count(bad)} bad` : "";
+      return ["wait", "looking at the first records", `${count(seen)} of ${count(wanted)}${useless}`];
     }
     return board.ready ? ["good", "learning", source.detail] : ["wait", "waiting for examples", source.detail];
   }

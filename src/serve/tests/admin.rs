@@ -159,6 +159,26 @@ async fn each_path_is_its_command() {
 }
 
 #[tokio::test]
+async fn orders_that_are_no_object_or_say_something_twice_are_refused() {
+    let house = House::new();
+    for (method, path, body) in [
+        ("POST", "/v1/rollback", "[]"),
+        ("POST", "/v1/rollback", r#"["checkpoint-0000000001.skewd"]"#),
+        ("POST", "/v1/rollback", r#"{"step":1,"step":2}"#),
+        ("PATCH", "/v1/settings", "[]"),
+        ("PATCH", "/v1/settings", r#"{"lambda":1,"lambda":2}"#),
+    ] {
+        let refused = house.order(method, path, "admin-token", body).await;
+        refused.problem(400, "invalid_json");
+        assert!(!refused.text().contains("RollbackTo"), "{}", refused.text());
+    }
+    let house = House::serving(1);
+    let refused = house.predict(r#"[[[1,"a"]],null,null]"#).await;
+    refused.problem(400, "invalid_json");
+    assert!(!refused.text().contains("Ask"), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn a_rollback_says_where_to_or_nothing() {
     for (body, expected) in [
         ("", RollbackTo::default()),

@@ -105,3 +105,17 @@ async fn where_records_come_from_kafka_none_are_taken_here() {
     answer.problem(409, "wrong_source");
     house.get("/v1/examples").await.problem(409, "wrong_source");
 }
+
+#[tokio::test]
+async fn while_training_has_halted_nothing_is_taken() {
+    let house = House::new();
+    let mut status = (**house.status.load()).clone();
+    status.source.state = "halted".to_owned();
+    house.status.store(Arc::new(status));
+    let refused = house.post("/v1/examples", JSON, "[1]").await;
+    refused.problem(503, "source_halted");
+    assert!(house.log.records.lock().unwrap().is_empty());
+    house.get("/v1/examples").await.ok();
+    let ready = house.get("/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+}

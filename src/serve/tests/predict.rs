@@ -117,6 +117,37 @@ async fn a_request_waits_for_the_offset_it_asks_for() {
 }
 
 #[tokio::test]
+async fn those_that_wait_leave_places_for_others() {
+    let house = House::limited(Settings {
+        max_in_flight: 4,
+        ..Settings::default()
+    });
+    house.publish(Fake::new(1, 42));
+    let router = house.public();
+    let body = r#"{"rows": [[1,"a"]], "min_offset": {"0": 50}, "wait_ms": 9000}"#;
+    let wait = || {
+        ask(
+            router.clone(),
+            posted("/v1/predict", "application/json", body),
+        )
+    };
+    let waiting = [tokio::spawn(wait()), tokio::spawn(wait())];
+    let two = HttpFact::Began { in_flight: 2 };
+    while !house.facts.lock().unwrap().contains(&two) {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    wait().await.problem(429, "busy");
+    house.predict(r#"{"rows": [[1,"a"]]}"#).await.ok();
+    ask(router.clone(), request("GET", "/v1/model")).await.ok();
+    house.publish(Fake::new(2, 50));
+    for answer in waiting {
+        answer.await.unwrap().ok();
+    }
+    wait().await.ok();
+}
+
+#[tokio::test]
 async fn a_request_that_waits_hears_of_the_shutdown() {
     let house = House::serving(42);
     let body = r#"{"rows": [[1,"a"]], "min_offset": {"0": 50}, "wait_ms": 5000}"#;

@@ -138,8 +138,10 @@ fn what_a_fault_left_behind_is_written_again_whole() {
 #[test]
 fn a_full_disk_refuses_the_letter_and_names_the_file() {
     // Every write to this device fails with "no space left".
+    let full = PathBuf::from("/dev/full");
     let mut file = FileDeadLetters {
-        path: PathBuf::from("dead.jsonl"),
+        identity: identity(&fs::metadata(&full).unwrap()),
+        path: full,
         max_bytes: 1 << 20,
         file: Some(OpenOptions::new().write(true).open("/dev/full").unwrap()),
         bytes: 0,
@@ -148,7 +150,7 @@ fn a_full_disk_refuses_the_letter_and_names_the_file() {
     post(&mut file, 0).unwrap();
     let error = file.flush().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(error.to_string().starts_with("dead.jsonl: "), "{error}");
+    assert!(error.to_string().starts_with("/dev/full: "), "{error}");
     assert!(!file.waiting.is_empty());
 }
 
@@ -163,6 +165,29 @@ fn a_file_that_was_taken_away_is_made_again_at_the_next_turn() {
     post(&mut file, 1).unwrap();
     file.flush().unwrap();
     assert_eq!(offsets(&path), [1]);
+}
+
+#[test]
+fn letters_to_a_file_that_was_deleted_or_replaced_are_told_and_written_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dead.jsonl");
+    let mut file = FileDeadLetters::open(&path, 1 << 20).unwrap();
+    post(&mut file, 0).unwrap();
+    file.flush().unwrap();
+    fs::remove_file(&path).unwrap();
+    post(&mut file, 1).unwrap();
+    let error = file.flush().unwrap_err();
+    assert!(error.to_string().contains("removed or replaced"), "{error}");
+    file.flush().unwrap();
+    assert_eq!(offsets(&path), [1]);
+    // Lines of somebody else stay, and what is no line of theirs goes.
+    let theirs = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, [&theirs[..], &theirs, b"half a li"].concat()).unwrap();
+    post(&mut file, 2).unwrap();
+    assert!(file.flush().is_err());
+    file.flush().unwrap();
+    assert_eq!(offsets(&path), [1, 1, 2]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The file under the log: remembers whether a sync failed, because nothing read back after that proves
 //! that the bytes are on the disk.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
@@ -49,15 +49,6 @@ pub(super) fn file(path: &Path, create: bool) -> io::Result<File> {
     options.open(path)
 }
 
-/// Makes the entries of a folder durable: a new or renamed file needs it.
-pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 /// Bytes that the file takes on the disk; a file with holes takes less than its length.
 pub(super) fn occupied(path: &Path) -> io::Result<u64> {
     let metadata = std::fs::metadata(path)?;
@@ -66,21 +57,6 @@ pub(super) fn occupied(path: &Path) -> io::Result<u64> {
     #[cfg(not(unix))]
     let bytes = metadata.len();
     Ok(bytes)
-}
-
-/// What tells a file from another one that was put in its place.
-pub(super) fn identity(metadata: &Metadata) -> (u64, u64) {
-    #[cfg(unix)]
-    let identity = {
-        use std::os::unix::fs::MetadataExt;
-        (metadata.dev(), metadata.ino())
-    };
-    #[cfg(not(unix))]
-    let identity = {
-        let _ = metadata;
-        (0, 0)
-    };
-    identity
 }
 
 #[derive(Debug)]

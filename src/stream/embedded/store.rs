@@ -15,6 +15,7 @@ use super::block::{self, RECORD_OVERHEAD, Stored};
 use super::disk::{self, Opener};
 use super::name::{self, Name};
 use crate::crash;
+use crate::stream::files;
 
 /// Key: offset of the first record of the block.
 const BLOCKS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("blocks.v1");
@@ -76,7 +77,8 @@ impl Store {
     pub(super) fn open(path: &Path, opener: &Opener) -> Result<Self> {
         remove(&beside(path))?;
         let store = Self::open_at(path, opener, Some(Name::fresh()))?;
-        disk::sync_folder_of(path).map_err(|error| io_error("sync the folder of", path, &error))?;
+        files::sync_folder_of(path)
+            .map_err(|error| io_error("sync the folder of", path, &error))?;
         Ok(store)
     }
 
@@ -99,7 +101,7 @@ impl Store {
             .map_err(|error| refused("open", path, error.into()))?;
         let mut store = Self {
             path: path.to_owned(),
-            identity: disk::identity(&metadata),
+            identity: files::identity(&metadata),
             name: Name::fresh(),
             database,
             sync_failed,
@@ -219,8 +221,7 @@ impl Store {
 
     /// A removed or replaced file still takes writes, but nobody would ever find them again.
     fn check_in_place(&self) -> Result<()> {
-        let there = fs::metadata(&self.path).map(|metadata| disk::identity(&metadata));
-        if there.is_ok_and(|identity| identity == self.identity) {
+        if files::is_in_place(&self.path, self.identity) {
             return Ok(());
         }
         Err(LogError::Io(format!(
@@ -310,7 +311,7 @@ impl Store {
             }
         };
         // The new file is in place from here on; what is not certain is that it stays there.
-        if disk::sync_folder_of(&self.path).is_err() {
+        if files::sync_folder_of(&self.path).is_err() {
             copy.sync_failed.store(true, Ordering::SeqCst);
         }
         Ok(Self {

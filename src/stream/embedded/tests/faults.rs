@@ -129,7 +129,8 @@ fn after_a_failed_sync_the_log_goes_on_in_a_new_file() {
         let faults = Faults::none();
         let log = place.open_faulty(&faults);
         log.append_blocking(texts(0..100)).unwrap();
-        let number = |path: &Path| disk::identity(&std::fs::metadata(path).unwrap());
+        let number =
+            |path: &Path| crate::stream::files::identity(&std::fs::metadata(path).unwrap());
         let before = number(&place.path());
         faults.syncs.store(budget, SeqCst);
         let mut acknowledged = 100;

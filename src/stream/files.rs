@@ -1,0 +1,34 @@
+//! What the log and the dead letters ask of the file system beside reading and writing.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::Path;
+
+/// What tells a file from another one that was put in its place.
+pub(super) fn identity(metadata: &Metadata) -> (u64, u64) {
+    #[cfg(unix)]
+    let identity = {
+        use std::os::unix::fs::MetadataExt;
+        (metadata.dev(), metadata.ino())
+    };
+    #[cfg(not(unix))]
+    let identity = {
+        let _ = metadata;
+        (0, 0)
+    };
+    identity
+}
+
+/// True while the file of that name is the one with this identity.
+pub(super) fn is_in_place(path: &Path, known: (u64, u64)) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| identity(&metadata) == known)
+}
+
+/// Makes the entries of a folder durable: a new or renamed file needs it.
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
