@@ -287,7 +287,8 @@ impl Trainer {
             trouble: self
                 .letters
                 .trouble()
-                .or_else(|| self.recording.journal.trouble())
+                .or_else(|| self.recording.trouble())
+                .or_else(|| self.saver.trouble())
                 .or_else(|| self.scrubber.trouble()),
             poison: self.poison.trouble(),
             durable: self.recording.journal.durable(),

@@ -130,6 +130,14 @@ impl Recording {
         Ok((recording, begin, begin_at))
     }
 
+    /// Why batches cannot be recorded, and so no newer model is served.
+    pub fn trouble(&self) -> Option<String> {
+        let reason = self.journal.trouble()?;
+        Some(format!(
+            "the journal cannot be written, and no newer model is served until it can: {reason}"
+        ))
+    }
+
     /// False when so much waits for a disk that does not take it that learning on would only fill the memory.
     pub fn keeps_up(&self, taken: u64) -> bool {
         taken.saturating_sub(self.journal.durable()) < WAITING_EXAMPLES

@@ -246,6 +246,15 @@ impl Saver {
         self.failed
     }
 
+    /// What a person should know; `None` when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.failed.then(|| {
+            "the last checkpoint could not be written; it is tried again every few seconds, and nothing is lost meanwhile: see \
+             the log"
+                .to_owned()
+        })
+    }
+
     /// Examples taken by the oldest checkpoint that is kept: the journal must begin there.
     pub fn oldest_taken(&self) -> u64 {
         self.kept.front().map_or(0, |(taken, _)| *taken)

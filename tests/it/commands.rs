@@ -193,3 +193,49 @@ fn check_says_what_it_found() {
         &["127.0.0.1:1"],
     );
 }
+
+#[test]
+fn check_refuses_what_serve_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = format!("data_dir={}", dir.path().display());
+    let check = |setting: &str| {
+        let output = skewd(&["check", "--set", &data, "--set", setting]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    for key in ["http.token_file", "admin.token_file"] {
+        let (code, text) = check(&format!("{key}=/no/such/file"));
+        assert_eq!(code, Some(78), "{text}");
+        assert!(
+            text.contains(key) && text.contains("/no/such/file"),
+            "{text}"
+        );
+    }
+    let (code, text) = check("data_dir=/proc/nothing/here");
+    assert_eq!(code, Some(74), "{text}");
+    assert!(text.contains("data_dir = /proc/nothing/here"), "{text}");
+    assert_eq!(check("data_dir=").0, Some(78));
+    assert!(
+        std::fs::read_dir(dir.path()).unwrap().next().is_none(),
+        "a check leaves nothing behind"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let run = |name: &str| {
+        let bytes = std::ffi::OsStr::from_bytes(b"caf\xe9");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_skewd"));
+        command.arg("check").env(name, bytes).output().unwrap()
+    };
+    assert_eq!(run("NOT_OURS").status.code(), Some(0));
+    let output = run("SKEWD_SEED");
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("SKEWD_SEED") && text.contains("UTF-8"),
+        "{text}"
+    );
+}

@@ -67,7 +67,7 @@ fn wide_records_that_are_meant_keep_their_names_up_to_a_bound_of_inputs() {
     let texts = format!(r#"{{{},"label":"a"}}"#, texts.join(","));
     let (mut intake, _) = arrivals(
         Intake::new(&Settings::default(), None),
-        records(&[texts.as_str(); 20]),
+        records([texts.as_str(); 20]),
     );
     let schema = schema_of(&intake);
     let encoder = Encoder::new(&schema, Settings::default().encoding, 1);

@@ -405,6 +405,9 @@ fn io_error(verb: &str, path: &Path, error: &std::io::Error) -> LogError {
 
 fn refused(verb: &str, path: &Path, error: redb::Error) -> LogError {
     match error {
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            LogError::Io(damaged(path, &format!("it is no log ({error})")))
+        }
         redb::Error::Io(error) => io_error(verb, path, &error),
         redb::Error::Corrupted(what) => LogError::Io(damaged(path, &what)),
         redb::Error::DatabaseAlreadyOpen => LogError::Io(format!(

@@ -248,4 +248,5 @@ fn a_file_that_is_no_log_is_refused_with_its_name() {
     std::fs::write(place.path(), vec![b'x'; 100_000]).unwrap();
     let refused = EmbeddedLog::open(&place.path(), MIB).unwrap_err();
     assert!(refused.to_string().contains("log.redb"), "{refused}");
+    assert!(refused.to_string().contains("move it away"), "{refused}");
 }
