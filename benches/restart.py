@@ -9,6 +9,7 @@ usage: benches/restart.py [--rounds N] [--examples N]      (5 100000)
 SKEWD names another binary.
 """
 
+import copy
 import http.client
 import json
 import os
@@ -66,10 +67,17 @@ class Daemon:
             entry = json.loads(line)
             if entry.get("message") == "serving":
                 threading.Thread(target=lambda: [None for _ in self.process.stderr], daemon=True).start()
+                self.address = entry["address"]
                 self.public = http.client.HTTPConnection(entry["address"])
                 self.admin = http.client.HTTPConnection(entry["admin"])
                 return
         sys.exit("the daemon did not start")
+
+    def again(self):
+        """The same daemon over a connection of its own, for another thread."""
+        other = copy.copy(self)
+        other.public = http.client.HTTPConnection(self.address)
+        return other
 
     def call(self, method, path, body=None, kind="application/json"):
         self.public.request(method, path, body, {"content-type": kind})

@@ -9,6 +9,7 @@ use crate::config::{self, Config};
 mod arguments;
 mod audit;
 pub mod checkpoints;
+pub mod course;
 pub mod demo;
 pub mod grid;
 pub mod health;

@@ -1,5 +1,6 @@
 //! One learner of a replay, with every prediction that it made.
 
+use super::course::Course;
 use crate::evaluate::{Exact, Scored};
 use crate::example::Arrival;
 use crate::learner::{Batch, Error, Event, LastBatch, Learner, MemberTask, Mode, StepReport, Task};
@@ -16,6 +17,8 @@ pub struct Lane {
     pub exact: Exact,
     /// In portfolio mode, the members and their averages with the predictions of each.
     pub members: Vec<(MemberTask, Exact)>,
+    /// The members' shares in what is served, over the last pass.
+    pub course: Course,
     arrived: u64,
     scored: u64,
     counted_from: u64,
@@ -52,6 +55,7 @@ impl Lane {
                 .into_iter()
                 .map(|task| (task, Exact::new()))
                 .collect(),
+            course: Course::default(),
             arrived: 0,
             scored: 0,
             counted_from: 0,
@@ -124,6 +128,10 @@ impl Lane {
             }
         }
         self.scored += batch.len() as u64;
+        if !self.members.is_empty() && self.scored > self.counted_from {
+            self.course
+                .note(self.scored - self.counted_from, self.learner.shares());
+        }
     }
 }
 

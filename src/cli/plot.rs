@@ -5,33 +5,64 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use plotly::common::{Anchor, DashType, Font, Line, Marker, Mode, Orientation};
+use plotly::common::{Anchor, DashType, Font, Line, Orientation};
 use plotly::layout::{Axis, AxisType, BarMode, Legend, Margin};
-use plotly::{Bar, Configuration, Layout, Plot, Scatter};
+use plotly::{Configuration, Layout, Plot};
 
-use crate::evaluate::{Exact, rare_classes};
+use super::course::Course;
+use crate::evaluate::{Exact, Metrics, rare_classes};
 
-/// Points of a precision-recall curve: more than a screen can show would only make the page heavy.
-const CURVE_POINTS: usize = 500;
+mod charts;
+mod classes;
+mod over_time;
+mod scene;
+
+/// One learner on the page.
+pub struct Learner<'a> {
+    /// What the report calls it.
+    pub name: &'a str,
+    /// Every prediction that it made.
+    pub predictions: &'a Exact,
+    /// Its figures over the whole stream.
+    pub metrics: &'a Metrics,
+}
+
+/// What the members of a portfolio counted for in what was served.
+pub struct Mixture<'a> {
+    /// What the report calls the mixture.
+    pub name: &'a str,
+    /// The members' names, in the order of their shares.
+    pub members: Vec<&'a str>,
+    /// Their shares over the stream.
+    pub course: &'a Course,
+}
+
+/// All that the page shows.
+pub struct Scene<'a> {
+    /// Its title.
+    pub title: String,
+    /// The classes by their index.
+    pub classes: &'a [Arc<str>],
+    /// The learners, what was served first.
+    pub learners: Vec<Learner<'a>>,
+    /// One a portfolio.
+    pub mixtures: Vec<Mixture<'a>>,
+}
 
 /// One line colour a learner, distinguishable for the colour-blind (the palette of Okabe and Ito).
 const COLOURS: [&str; 8] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933",
 ];
 
-/// Writes the page: average precision of the rare classes over the stream, the precision-recall curve of the
-/// rarest class, and per class its share of the learning beside its share of the examples.
+/// Writes the page: average precision of the rare classes over the stream, the precision-recall curve of the rarest class,
+/// per class its share of the learning beside its share of the examples, what the weights did over the stream, what each
+/// member of a portfolio counted for, and the figures of each class.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write(
-    path: &Path,
-    title: &str,
-    classes: &[Arc<str>],
-    learners: &[(&str, &Exact)],
-) -> io::Result<()> {
+pub fn write(path: &Path, scene: &Scene<'_>) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
-    page(&mut out, title, classes, learners)?;
+    page(&mut out, scene)?;
     out.flush()
 }
 
@@ -39,13 +70,8 @@ pub fn write(
 ///
 /// # Errors
 /// When the writer fails.
-pub fn page(
-    out: &mut impl Write,
-    title: &str,
-    classes: &[Arc<str>],
-    learners: &[(&str, &Exact)],
-) -> io::Result<()> {
-    let title = escape(title);
+pub fn page(out: &mut impl Write, scene: &Scene<'_>) -> io::Result<()> {
+    let title = escape(&scene.title);
     writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">"
@@ -56,7 +82,7 @@ pub fn page(
     )?;
     writeln!(out, "<title>{title}</title>\n<style>{STYLE}</style>")?;
     writeln!(out, "{}\n</head>\n<body>\n<h1>{title}</h1>", script()?)?;
-    for (index, chart) in charts(classes, learners).into_iter().enumerate() {
+    for (index, chart) in charts(scene).into_iter().enumerate() {
         writeln!(
             out,
             "<h2>{}</h2>\n<p>{}</p>",
@@ -66,11 +92,17 @@ pub fn page(
         let plot = chart.plot.to_inline_html(Some(&format!("chart-{index}")));
         writeln!(out, "<div class=\"chart\">{plot}</div>")?;
     }
+    if let Some(first) = scene.learners.first() {
+        classes::write(out, first, scene.classes)?;
+    }
     writeln!(out, "</body>\n</html>")
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:1000px;margin:2rem auto;\
-                     padding:0 1rem;color:#222}.chart{height:440px}h2{margin-bottom:0}p{color:#555}";
+                     padding:0 1rem;color:#222}.chart{height:440px}h2{margin-bottom:0}p{color:#555}\
+                     table{border-collapse:collapse;font-variant-numeric:tabular-nums}\
+                     th,td{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ddd}\
+                     th:first-child,td:first-child{text-align:left}";
 
 /// One chart with the words around it.
 struct Chart {
@@ -79,112 +111,44 @@ struct Chart {
     plot: Plot,
 }
 
-fn charts(classes: &[Arc<str>], learners: &[(&str, &Exact)]) -> Vec<Chart> {
+fn charts(scene: &Scene<'_>) -> Vec<Chart> {
+    let (classes, learners) = (scene.classes, &scene.learners);
     let counts = learners
         .first()
-        .map(|(_, predictions)| predictions.class_counts(classes.len()))
+        .map(|learner| learner.predictions.class_counts(classes.len()))
         .unwrap_or_default();
     let rare = rare_classes(&counts);
-    let mut charts = vec![over_the_stream(classes, &rare, learners)];
+    let mut charts = vec![charts::over_the_stream(classes, &rare, learners)];
     if let Some(&rarest) = rare.iter().min_by_key(|&&class| counts[class]) {
-        charts.push(precision_recall(&classes[rarest], rarest, learners));
+        charts.push(charts::precision_recall(&classes[rarest], rarest, learners));
     }
-    charts.push(shares(classes, learners));
+    charts.push(charts::shares(classes, learners));
+    if !rare.is_empty() {
+        charts.push(over_time::weights(classes, &rare, learners));
+    }
+    charts.extend(scene.mixtures.iter().map(over_time::shares));
     charts
 }
 
-fn over_the_stream(classes: &[Arc<str>], rare: &[usize], learners: &[(&str, &Exact)]) -> Chart {
-    let mut plot = plot("share of the stream, %", AxisType::Linear, "PR-AUC, rare");
-    for (index, (name, predictions)) in learners.iter().enumerate() {
-        let windows = predictions.windows(classes);
-        let step = 100.0 / windows.len().max(1) as f64;
-        let x: Vec<f64> = (1..=windows.len())
-            .map(|window| window as f64 * step)
-            .collect();
-        let y: Vec<Option<f64>> = windows.iter().map(|window| window.pr_auc_rare).collect();
-        let trace = Scatter::new(x, y).mode(Mode::LinesMarkers);
-        plot.add_trace(trace.name(escape(name)).line(line(index)));
-    }
-    let names: Vec<&str> = rare.iter().map(|&class| &*classes[class]).collect();
-    Chart {
-        heading: "Rare classes over the stream".to_owned(),
-        note: format!(
-            "Average precision in each tenth of the stream, every example predicted before it was \
-             learned. Rare: {}. A gap means fewer than five examples.",
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            }
-        ),
-        plot,
-    }
-}
+/// The range of an axis of shares.
+const SHARE: Option<[f64; 2]> = Some([0.0, 1.02]);
 
-fn precision_recall(class: &str, index: usize, learners: &[(&str, &Exact)]) -> Chart {
-    let mut plot = plot("recall", AxisType::Linear, "precision");
-    for (learner, (name, predictions)) in learners.iter().enumerate() {
-        let (x, y): (Vec<f64>, Vec<f64>) = predictions
-            .curve(index, CURVE_POINTS)
-            .into_iter()
-            .map(|point| (point.recall, point.precision))
-            .unzip();
-        plot.add_trace(
-            Scatter::new(x, y)
-                .mode(Mode::Lines)
-                .name(escape(name))
-                .line(line(learner)),
-        );
-    }
-    Chart {
-        heading: format!("Precision against recall of {class}"),
-        note: "Over the whole stream, the first unlearned examples included: what each threshold on its \
-               probability would have caught, and how often rightly."
-            .to_owned(),
-        plot,
-    }
-}
-
-fn shares(classes: &[Arc<str>], learners: &[(&str, &Exact)]) -> Chart {
-    let x: Vec<String> = classes.iter().map(|class| escape(class)).collect();
-    // Names that look like numbers are still names.
-    let mut plot = plot("", AxisType::Category, "share");
-    let mut examples_drawn = false;
-    for (index, (name, predictions)) in learners.iter().enumerate() {
-        let shares = predictions.shares(classes.len());
-        if shares.is_empty() {
-            continue;
-        }
-        if !examples_drawn {
-            let y: Vec<f64> = shares.iter().map(|share| share.examples).collect();
-            let bar = Bar::new(x.clone(), y).name("of the examples");
-            plot.add_trace(bar.marker(Marker::new().color("#bbbbbb")));
-            examples_drawn = true;
-        }
-        let y: Vec<f64> = shares.iter().map(|share| share.weight).collect();
-        let bar = Bar::new(x.clone(), y).name(format!("of the weight: {}", escape(name)));
-        plot.add_trace(bar.marker(Marker::new().color(colour(index))));
-    }
-    Chart {
-        heading: "Who the learning listened to".to_owned(),
-        note:
-            "Each class's share of the sum of the example weights beside its share of the examples."
-                .to_owned(),
-        plot,
-    }
-}
-
-fn plot(x: &str, x_type: AxisType, y: &str) -> Plot {
+fn plot(x: &str, x_type: AxisType, y: &str, range: Option<[f64; 2]>) -> Plot {
     let axis = |title: &str| Axis::new().title(title).zero_line(false);
     let legend = Legend::new()
         .orientation(Orientation::Horizontal)
         .y(1.02)
         .y_anchor(Anchor::Bottom);
+    let upright = match range {
+        Some(range) => axis(y).range(range.to_vec()),
+        // Factors: twice as much is as far from 1 as half.
+        None => axis(y).type_(AxisType::Log),
+    };
     let mut plot = Plot::new();
     plot.set_layout(
         Layout::new()
             .x_axis(axis(x).type_(x_type))
-            .y_axis(axis(y).range(vec![0.0, 1.02]))
+            .y_axis(upright)
             .bar_mode(BarMode::Group)
             .font(Font::new().size(13))
             .margin(Margin::new().left(60).right(20).top(20).bottom(50))
@@ -238,20 +202,43 @@ mod tests {
                 probabilities: &[1.0 - fraud, fraud],
             });
         }
+        let classes: [Arc<str>; 2] = ["ok".into(), class.into()];
+        let metrics = exact.metrics(&classes);
+        let mut course = Course::default();
+        (0..u64::from(rows)).for_each(|row| course.note(row, &[0.25, 0.75]));
+        let scene = Scene {
+            title: "a & b.csv".to_owned(),
+            classes: &classes,
+            learners: vec![Learner {
+                name: learner,
+                predictions: &exact,
+                metrics: &metrics,
+            }],
+            mixtures: vec![Mixture {
+                name: learner,
+                members: vec!["sgd", learner],
+                course: &course,
+            }],
+        };
         let mut out = Vec::new();
-        let classes = ["ok".into(), class.into()];
-        page(&mut out, "a & b.csv", &classes, &[(learner, &exact)]).unwrap();
+        page(&mut out, &scene).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn the_page_loads_nothing_from_elsewhere_and_draws_three_charts() {
+    fn the_page_loads_nothing_from_elsewhere_and_draws_its_charts() {
         let page = page_of("fraud", "one", 400);
         assert!(page.contains("<title>a &amp; b.csv</title>"));
         assert_eq!(
             page.matches("Plotly.newPlot(").count()
                 - script().unwrap().matches("Plotly.newPlot(").count(),
-            3
+            5
+        );
+        // The figures of each class stand below: 20 of 100 are fraud, and all of them are found.
+        assert!(
+            page.contains("<tr><td>fraud</td><td>76</td><td>19.000 %</td>"),
+            "{}",
+            page.split("<table").nth(1).unwrap_or_default()
         );
         assert_eq!(
             page.matches("<script").count(),

@@ -320,7 +320,8 @@ fn finish(
     }
     if let Some(path) = &args.plot {
         let title = format!("skewd replay of {}", shown(&args.files));
-        plot::write(path, &title, &names, &predictions).map_err(unwritten(path))?;
+        let scene = plot::Scene::of(title, &names, &report, &predictions, &lanes);
+        plot::write(path, &scene).map_err(unwritten(path))?;
     }
     if let Some(dir) = &args.save {
         super::checkpoints::save_replay(dir, config, &first.learner)?;

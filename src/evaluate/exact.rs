@@ -203,6 +203,31 @@ impl Exact {
             .collect()
     }
 
+    /// Share of the weight of some classes over their share of the examples, in each of so many equal parts of the stream;
+    /// `None` where a part has none of them, or nothing was learned.
+    #[must_use]
+    pub fn weight_ratios(&self, classes: &[usize], parts: usize) -> Vec<Option<f64>> {
+        let parts = parts.min(self.len()).max(1);
+        let bound = |part: usize| part * self.len() / parts;
+        (0..parts)
+            .map(|part| {
+                let (mut examples, mut weight, mut all, mut all_weight) = (0u64, 0.0, 0u64, 0.0);
+                for row in bound(part)..bound(part + 1) {
+                    let one = f64::from(self.weights[row]);
+                    if one.is_nan() {
+                        continue;
+                    }
+                    (all, all_weight) = (all + 1, all_weight + one);
+                    if classes.contains(&(self.labels[row] as usize)) {
+                        (examples, weight) = (examples + 1, weight + one);
+                    }
+                }
+                (examples > 0 && all_weight > 0.0)
+                    .then(|| (weight / all_weight) / (examples as f64 / all as f64))
+            })
+            .collect()
+    }
+
     /// Examples of each class over the whole stream.
     #[must_use]
     pub fn class_counts(&self, classes: usize) -> Vec<u64> {

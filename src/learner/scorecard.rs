@@ -8,6 +8,9 @@
 //! Memory: 2,048 predictions of all voices. When there are more, every second one of the most frequent class goes, and the
 //! others count twice.
 
+#[cfg(test)]
+mod tests;
+
 use crate::evaluate::{
     Objective, SMALLEST_PROBABILITY, UNKNOWN_CLASS_PROBABILITY, most_probable, rare_classes,
 };
@@ -76,6 +79,21 @@ pub struct VoiceScore {
     pub score: f64,
     /// Half the width of the band.
     pub band: f64,
+}
+
+impl VoiceScore {
+    /// The band, as far as there are such scores: from 0 to 1, and up to 0 for mean logarithms.
+    #[must_use]
+    pub fn interval(&self) -> [f64; 2] {
+        let (least, most) = match self.score < 0.0 {
+            true => (f64::NEG_INFINITY, 0.0),
+            false => (0.0, 1.0),
+        };
+        [
+            (self.score - self.band).max(least),
+            (self.score + self.band).min(most),
+        ]
+    }
 }
 
 impl Scorecard {
@@ -380,55 +398,5 @@ impl Scorecard {
             });
         }
         Ok(card)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The first voice ranks well, the second the wrong way round; one row in `rare` is rare.
-    fn card(rows: u64, rare: u64) -> Scorecard {
-        let mut card = Scorecard::new(2, Objective::PrAuc);
-        for row in 0..rows {
-            let label = usize::from(row % rare == 0);
-            let good = if label == 1 {
-                0.8
-            } else {
-                (row % 7) as f32 / 10.0
-            };
-            let (good, bad) = ([1.0 - good, good], [good, 1.0 - good]);
-            card.add(label, [&good[..], &bad].into_iter());
-            card.conclude();
-        }
-        card
-    }
-
-    #[test]
-    fn a_voice_is_scored_by_how_it_ranks() {
-        let card = card(600, 10);
-        let [good, bad] = [0, 1].map(|voice| card.score(voice).unwrap().score);
-        assert_eq!(good, 1.0);
-        assert!(bad < 0.2, "{bad}");
-    }
-
-    #[test]
-    fn a_very_rare_class_waits_until_it_has_enough() {
-        let early = card(4 * 3000, 3000);
-        assert_eq!(early.score(0), None);
-        assert!(early.rows.len() <= ROOM);
-        // Those that stay stand for those that went.
-        let weight: f64 = early.rows.iter().map(|row| row.weight).sum();
-        assert!((weight - 12_000.0).abs() < 600.0, "{weight}");
-        let later = card(6 * 3000, 3000);
-        assert_eq!(later.score(0).unwrap().score, 1.0);
-    }
-
-    #[test]
-    fn a_card_survives_its_state() {
-        let mut state = State::default();
-        let card = card(5000, 30);
-        card.save(&mut state);
-        assert_eq!(Scorecard::load(2, Objective::PrAuc, &state), Ok(card));
     }
 }

@@ -168,7 +168,7 @@ impl Learner {
                 settings: core.members[voice.member].task.settings().collect(),
                 share: core.mixture.weights()[index],
                 score: score.map(|of| of.score),
-                score_interval: score.map(|of| [of.score - of.band, of.score + of.band]),
+                score_interval: score.map(|of| of.interval()),
                 weights: core.weight_report_of(voice.member),
             }
         };

@@ -17,12 +17,14 @@ use super::problem::{Code, Problem};
 use super::statistics::{Point, total};
 use super::{App, Status};
 use crate::absgd::stats::WeightReport;
-use crate::learner::{Counts, Discovering, HardExample, MemberView};
+use crate::learner::{Counts, Discovering, HardExample, MemberView, Warning};
 
 /// Between two events.
 const PACE: Duration = Duration::from_millis(500);
 /// An event comes at least this often, so that lag and state stay true while nothing is learned.
 const REFRESH: Duration = Duration::from_secs(3);
+/// Warnings in an event.
+const WARNINGS_SHOWN: usize = 6;
 /// Hardest examples in an event.
 const HARDEST_SHOWN: usize = 12;
 
@@ -42,6 +44,8 @@ struct Live<'a> {
     /// Those of a portfolio; empty for one learner.
     learners: Vec<Voice<'a>>,
     hardest: &'a [HardExample],
+    /// The newest last.
+    warnings: &'a [Warning],
     counts: Option<&'a Counts>,
     discovering: Option<Discovering>,
     source: Source<'a>,
@@ -160,6 +164,9 @@ fn text(app: &App) -> String {
         }),
         hardest: board.as_ref().map_or(&[], |board| {
             &board.hardest[..board.hardest.len().min(HARDEST_SHOWN)]
+        }),
+        warnings: board.as_ref().map_or(&[], |board| {
+            &board.warnings[board.warnings.len().saturating_sub(WARNINGS_SHOWN)..]
         }),
         counts: board.as_ref().map(|board| &board.counts),
         discovering: board.as_ref().and_then(|board| board.discovering.clone()),

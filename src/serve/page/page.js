@@ -127,8 +127,22 @@
     );
   }
 
+  // The newest first.
+  function warnings(board) {
+    element("warnings").hidden = board.warnings.length === 0;
+    const newest = [...board.warnings].reverse();
+    fill(
+      "concerns",
+      newest.map((warning) => [
+        { text: warning.message, title: `${warning.kind}: ${warning.subject}` },
+        { text: count(warning.examples) },
+      ]),
+    );
+  }
+
   function tables(board) {
     learners(board);
+    warnings(board);
     fill(
       "classes",
       classes(board).map(([name, figures]) => [
@@ -152,6 +166,7 @@
             wrong: example.prediction !== null && example.prediction !== example.label,
           },
           { text: number(example.loss) },
+          { text: number(example.trail.length > 0 ? example.trail[example.trail.length - 1].loss : NaN) },
           { text: number(example.weight) },
         ];
       }),

@@ -19,6 +19,9 @@ use super::sound::{check_reject, check_row};
 
 const PREDICT: &str = "/v1/predict";
 const INFER: &str = "/v2/models/skewd/infer";
+const OCTET_STREAM: &str = "application/octet-stream";
+/// First bytes from here on choose rows of f32.
+const OCTETS: u8 = 252;
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// Sure of one class by the first feature. Rows are read by the real codec.
@@ -30,21 +33,27 @@ struct Threshold {
     classes: [Arc<str>; 2],
 }
 
-static MODEL: LazyLock<Arc<Threshold>> = LazyLock::new(|| {
-    let settings = Settings {
-        features: ["amount", "merchant", "geo.lat"].map(str::to_owned).into(),
-        categorical: vec!["merchant".to_owned()],
-        ..Settings::default()
-    };
-    let schema = Schema::given(&settings).expect("features are given");
-    Arc::new(Threshold {
-        reader: RowReader::new(&schema),
-        schema,
-        settings,
-        positions: Positions([(0, 42)].into()),
-        classes: ["ok".into(), "fraud".into()],
-    })
-});
+static MODEL: LazyLock<Arc<Threshold>> = LazyLock::new(|| Threshold::with(&["merchant"]));
+/// One that takes rows of f32: all its features are numbers.
+static OF_NUMBERS: LazyLock<Arc<Threshold>> = LazyLock::new(|| Threshold::with(&[]));
+
+impl Threshold {
+    fn with(categorical: &[&str]) -> Arc<Self> {
+        let settings = Settings {
+            features: ["amount", "merchant", "geo.lat"].map(str::to_owned).into(),
+            categorical: categorical.iter().map(|name| (*name).to_owned()).collect(),
+            ..Settings::default()
+        };
+        let schema = Schema::given(&settings).expect("features are given");
+        Arc::new(Self {
+            reader: RowReader::new(&schema),
+            schema,
+            settings,
+            positions: Positions([(0, 42)].into()),
+            classes: ["ok".into(), "fraud".into()],
+        })
+    }
+}
 
 impl Model for Threshold {
     fn version(&self) -> u64 {
@@ -95,7 +104,8 @@ impl Model for Threshold {
 }
 
 /// Nothing here waits: who could wake a waiting request is gone.
-fn app() -> App {
+fn app(model: &Arc<Threshold>) -> App {
+    let model = Arc::clone(model);
     let settings = serve::Settings {
         max_rows: 64,
         ..serve::Settings::default()
@@ -104,7 +114,7 @@ fn app() -> App {
     App {
         access: Access::new(None, admin, &settings.hosts),
         settings,
-        model: Arc::new(|| Some(Arc::clone(&*MODEL) as Arc<dyn Model>)),
+        model: Arc::new(move || Some(Arc::clone(&model) as Arc<dyn Model>)),
         board: Arc::default(),
         status: Arc::default(),
         ingest: None,
@@ -118,12 +128,13 @@ fn app() -> App {
 }
 
 /// One thread, as each of the daemon's HTTP threads is.
-static HOUSE: LazyLock<(tokio::runtime::Runtime, axum::Router)> = LazyLock::new(|| {
+static HOUSE: LazyLock<(tokio::runtime::Runtime, [axum::Router; 2])> = LazyLock::new(|| {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .expect("a runtime");
-    (runtime, serve::public(Arc::new(app())))
+    let routers = [&*MODEL, &*OF_NUMBERS].map(|model| serve::public(Arc::new(app(model))));
+    (runtime, routers)
 });
 
 pub fn run(data: &[u8]) {
@@ -131,6 +142,8 @@ pub fn run(data: &[u8]) {
         return;
     };
     match first % 4 {
+        // What no text begins with: rows of f32, and the answer as JSON or as such.
+        _ if *first >= OCTETS => floats(rest, first % 2 == 1),
         0 => row(rest),
         1 => {
             let answer = post(PREDICT, rest, None);
@@ -163,17 +176,41 @@ fn row(bytes: &[u8]) {
     }
 }
 
-fn post(path: &str, body: &[u8], header_length: Option<&str>) -> (Parts, Vec<u8>) {
-    let mut request = Request::post(path)
-        .header("host", "localhost")
-        .header("content-type", "application/json");
-    if let Some(length) = header_length {
-        request = request.header(HEADER_LENGTH, length);
+/// Rows of little-endian f32: a prediction for each, or the client's fault.
+fn floats(body: &[u8], as_bytes: bool) {
+    let mut headers = vec![("content-type", OCTET_STREAM)];
+    headers.extend(as_bytes.then_some(("accept", OCTET_STREAM)));
+    let (parts, answer) = send(1, PREDICT, body, &headers);
+    let rows = body.len() / (4 * OF_NUMBERS.schema.features.len());
+    if parts.status != 200 || !as_bytes {
+        if let Some(answer) = check_answer(&(parts, answer)) {
+            assert_eq!(answer["predictions"].as_array().map(Vec::len), Some(rows));
+        }
+        return;
     }
+    assert_eq!(answer.len(), rows * 2 * 4, "two classes a row");
+    let (chances, rest) = answer.as_chunks::<4>();
+    assert!(rest.is_empty());
+    for chance in chances {
+        assert!((0.0..=1.0).contains(&f32::from_le_bytes(*chance)));
+    }
+}
+
+fn post(path: &str, body: &[u8], header_length: Option<&str>) -> (Parts, Vec<u8>) {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(header_length.map(|length| (HEADER_LENGTH, length)));
+    send(0, path, body, &headers)
+}
+
+fn send(house: usize, path: &str, body: &[u8], headers: &[(&str, &str)]) -> (Parts, Vec<u8>) {
+    let request = headers.iter().fold(
+        Request::post(path).header("host", "localhost"),
+        |request, (name, value)| request.header(*name, *value),
+    );
     let request = request.body(Body::from(body.to_vec())).expect("a request");
-    let (runtime, router) = &*HOUSE;
+    let (runtime, routers) = &*HOUSE;
     runtime.block_on(async {
-        let response = router.clone().oneshot(request).await;
+        let response = routers[house].clone().oneshot(request).await;
         let (parts, body) = response.expect("routers answer").into_parts();
         let body = body.collect().await.expect("a body in memory");
         (parts, body.to_bytes().to_vec())
