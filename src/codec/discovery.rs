@@ -17,13 +17,44 @@ const MOST_BYTES: usize = 64 << 20;
 /// What a held record costs besides its payload: it bounds a flood of empty records.
 const RECORD_BYTES: usize = 256;
 
+/// What a record without a label costs once only its place is held.
+const PLACE_BYTES: usize = 64;
+/// So many labelled records at least decide a schema when no more can be held.
+const LEAST_LABELLED: usize = 20;
+
 /// A record that waits for the schema.
 pub(super) struct Held {
     pub record: Record,
     /// Of a CSV record.
     pub columns: Option<Arc<Columns>>,
-    /// It parses and carries a label: the schema follows from it.
-    counts: bool,
+    /// `Ok(true)`: it parses and carries a label, and the schema follows from it. `Ok(false)`: no label. Else it is bad.
+    kind: Result<bool, ()>,
+}
+
+/// One place in the order of records.
+pub(super) enum Waiting {
+    /// A whole record.
+    Whole(Box<Held>),
+    /// A record without a label of which only this is left.
+    Unlabelled {
+        /// Its partition.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+    },
+}
+
+/// Whether more can be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// More may come.
+    More,
+    /// There are as many labelled records as wanted.
+    Enough,
+    /// No more can be held, and there are enough to decide on all the same.
+    Full,
+    /// No more can be held, and hardly any of it carries a label.
+    FullInVain,
 }
 
 /// What the records are that wait for the schema.
@@ -46,9 +77,11 @@ const FIRST_LOOK: usize = 100;
 pub(super) struct Discovery {
     plan: Plan,
     probe: Decoder,
-    held: Vec<Held>,
+    held: Vec<Waiting>,
     counts: HeldCounts,
     next_look: usize,
+    /// The last look through all that waits made room.
+    shrunk: bool,
     bytes: usize,
     most_bytes: usize,
 }
@@ -62,6 +95,7 @@ impl Discovery {
             held: Vec::new(),
             counts: HeldCounts::default(),
             next_look: FIRST_LOOK,
+            shrunk: false,
             bytes: 0,
             most_bytes: MOST_BYTES,
         }
@@ -73,13 +107,13 @@ impl Discovery {
         self.most_bytes = most;
     }
 
-    /// Holds a record back; true when no more are needed or possible.
+    /// Holds a record back.
     pub fn hold(
         &mut self,
         record: Record,
         columns: Option<Arc<Columns>>,
         settings: &Settings,
-    ) -> bool {
+    ) -> Room {
         let verdict = self
             .probe
             .decode(record.payload.as_deref(), columns.as_ref());
@@ -90,7 +124,7 @@ impl Discovery {
         let mut held = Held {
             record,
             columns,
-            counts: false,
+            kind: Ok(false),
         };
         let told = label.and_then(|label| {
             let Some(label) = label else { return Ok(false) };
@@ -104,11 +138,53 @@ impl Discovery {
                 .then_some(true)
                 .ok_or_else(|| "syntax: a name stands twice".to_owned())
         });
-        held.counts = told == Ok(true);
+        held.kind = told.as_ref().copied().map_err(|_| ());
         self.counts.add(told);
         self.bytes += RECORD_BYTES + size(&held.record);
-        self.held.push(held);
-        self.counts.labelled >= settings.discover_records || self.bytes >= self.most_bytes
+        self.held.push(Waiting::Whole(Box::new(held)));
+        if self.counts.labelled >= settings.discover_records {
+            return Room::Enough;
+        }
+        if self.bytes >= self.most_bytes {
+            self.forget_unlabelled();
+        }
+        // Half: else the next record would be the next reason to look through all of them.
+        let full = std::mem::take(&mut self.shrunk) && self.bytes >= self.most_bytes / 2;
+        if !full {
+            return Room::More;
+        }
+        match self.counts.labelled >= LEAST_LABELLED.min(settings.discover_records) {
+            true => Room::Full,
+            false => Room::FullInVain,
+        }
+    }
+
+    /// Keeps only the places of records that carry no label: nothing follows from what they hold. Whether their features
+    /// are sound is not looked at then.
+    fn forget_unlabelled(&mut self) {
+        self.shrunk = true;
+        self.bytes = 0;
+        for waiting in &mut self.held {
+            match waiting {
+                Waiting::Whole(held) if held.kind == Ok(false) => {
+                    self.bytes += PLACE_BYTES;
+                    *waiting = Waiting::Unlabelled {
+                        partition: held.record.partition,
+                        offset: held.record.offset,
+                    };
+                }
+                Waiting::Whole(held) => self.bytes += RECORD_BYTES + size(&held.record),
+                Waiting::Unlabelled { .. } => self.bytes += PLACE_BYTES,
+            }
+        }
+    }
+
+    /// The records from which the schema follows.
+    fn teaching(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter_map(|waiting| match waiting {
+            Waiting::Whole(held) if held.kind == Ok(true) => Some(&**held),
+            _ => None,
+        })
     }
 
     /// Records held back.
@@ -150,7 +226,7 @@ impl Discovery {
     /// The schema that the held records have, if they have any feature, and warnings.
     pub fn schema(&self, settings: &Settings) -> (Option<Schema>, Vec<String>) {
         let mut survey = Survey::new(&self.plan, settings);
-        for held in self.held.iter().filter(|held| held.counts) {
+        for held in self.teaching() {
             match held.text() {
                 Some(text) if held.columns.is_none() => survey.measure(text),
                 _ => survey.measure_csv(),
@@ -171,7 +247,7 @@ impl Discovery {
     /// Shows the survey what the fields hold.
     fn look(&self, survey: &mut Survey<'_>) {
         let mut csv = CsvRecords::new();
-        for held in self.held.iter().filter(|held| held.counts) {
+        for held in self.teaching() {
             let Some(text) = held.text() else { continue };
             match &held.columns {
                 None => survey.json(text),
@@ -185,7 +261,7 @@ impl Discovery {
     }
 
     /// The held records in their order, which are held no more.
-    pub fn release(&mut self) -> Vec<Held> {
+    pub fn release(&mut self) -> Vec<Waiting> {
         self.counts = HeldCounts::default();
         self.next_look = FIRST_LOOK;
         self.bytes = 0;

@@ -80,7 +80,7 @@ impl<'a> Found<'a> {
             },
             Leaf::Id => self.id = id(value),
             Leaf::Time => self.time = seconds(&value),
-            Leaf::Weight => match weight(&value) {
+            Leaf::Weight => match weight(&value, plan.max_weight) {
                 Ok(weight) => self.weight = weight,
                 Err((reason, message)) => self.fail(reason, place(), message),
             },
@@ -210,7 +210,7 @@ fn id(value: Value<'_>) -> Option<Cow<'_, str>> {
     })
 }
 
-fn weight(value: &Value<'_>) -> Result<f32, Complaint> {
+fn weight(value: &Value<'_>, most: f32) -> Result<f32, Complaint> {
     let wrong = |what: &str| {
         (
             Reason::Weight,
@@ -222,7 +222,14 @@ fn weight(value: &Value<'_>) -> Result<f32, Complaint> {
         Value::Text(text) if is_missing(text) => Ok(1.0),
         Value::Number(literal) => match finite(literal) {
             // `+ 0.0` turns -0 into 0.
-            Some(weight) if weight >= 0.0 => Ok(weight + 0.0),
+            Some(weight) if (0.0..=most).contains(&weight) => Ok(weight + 0.0),
+            Some(weight) if weight > most => Err((
+                Reason::Weight,
+                format!(
+                    "{} as a weight; at most {most} is taken (schema.max_weight)",
+                    printable(literal)
+                ),
+            )),
             _ => Err(wrong(&printable(literal))),
         },
         Value::Text(text) => Err(wrong(&format!("text \"{}\"", printable(text)))),

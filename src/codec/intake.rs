@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::census::Census;
 use super::csv_record::Columns;
 use super::decoder::Decoder;
-use super::discovery::{Discovery, Held, HeldCounts};
+use super::discovery::{Discovery, Held, HeldCounts, Room, Waiting};
 use super::notice::Notice;
 use super::plan::Plan;
 use super::reject::{Fault, Reason, printable};
@@ -84,9 +84,32 @@ impl Intake {
             out.push(self.arrive(record, columns.as_ref()));
             return;
         };
-        let complete = discovery.hold(record, columns, &self.settings);
+        let room = discovery.hold(record, columns, &self.settings);
+        let labelled = discovery.counts().labelled;
         self.warnings.extend(discovery.look_out(&self.settings));
-        if complete && let Err(warning) = self.finish_discovery(out) {
+        let done = match room {
+            Room::More => Ok(()),
+            Room::Enough => self.finish_discovery(out),
+            Room::Full => {
+                self.warnings.push(format!(
+                    "as much as can waits for the schema: it is decided from {labelled} labelled records instead of {}; give \
+                     schema.features to decide yourself",
+                    self.settings.discover_records
+                ));
+                self.finish_discovery(out)
+            }
+            Room::FullInVain => {
+                let held = discovery.release();
+                let (label, records) = (&self.settings.label, held.len());
+                let warning = format!(
+                    "of {records} records that waited for the schema {labelled} carry the label {label:?}: too few to decide \
+                     from, so they are dead letters, and discovery begins anew; give schema.features, or set schema.label"
+                );
+                out.extend(held.into_iter().map(|held| self.pass_without_schema(held)));
+                Err(warning)
+            }
+        };
+        if let Err(warning) = done {
             self.warnings.push(warning);
         }
     }
@@ -107,15 +130,18 @@ impl Intake {
         self.warnings.extend(warnings);
         let records = held.len();
         let Some(schema) = schema else {
-            out.extend(held.into_iter().map(|held| self.without_schema(held)));
+            out.extend(held.into_iter().map(|held| self.pass_without_schema(held)));
             return Err(self.nothing_found(records, counted));
         };
         self.decoder = Decoder::new(Plan::for_records(&self.settings, Some(&schema)));
         self.census = Some(Census::new(&self.settings, &schema));
         self.schema = Some(Arc::new(schema));
         self.discovery = None;
-        for held in held {
-            out.push(self.arrive(held.record, held.columns.as_ref()));
+        for waiting in held {
+            out.push(match waiting {
+                Waiting::Whole(held) => self.arrive(held.record, held.columns.as_ref()),
+                Waiting::Unlabelled { partition, offset } => unlabelled(partition, offset),
+            });
         }
         Ok(())
     }
@@ -279,6 +305,13 @@ impl Intake {
         Ok(Some((example, new_class, found.unknown)))
     }
 
+    fn pass_without_schema(&mut self, waiting: Waiting) -> Arrival {
+        match waiting {
+            Waiting::Whole(held) => self.without_schema(*held),
+            Waiting::Unlabelled { partition, offset } => unlabelled(partition, offset),
+        }
+    }
+
     /// The arrival of a record from which no schema followed: bad, unlabelled, or without any feature.
     fn without_schema(&mut self, held: Held) -> Arrival {
         let verdict = self
@@ -310,6 +343,14 @@ impl Intake {
 
 /// What [`Intake::example`] gives.
 type Found = Option<(Example, Option<Arc<str>>, u32)>;
+
+fn unlabelled(partition: i32, offset: i64) -> Arrival {
+    Arrival {
+        partition,
+        offset,
+        outcome: Outcome::Unlabelled,
+    }
+}
 
 fn arrival(record: Record, verdict: Result<Outcome, Fault>) -> Arrival {
     let (partition, offset) = (record.partition, record.offset);

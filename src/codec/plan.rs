@@ -214,6 +214,7 @@ pub(super) struct Plan {
     pub category_buckets: usize,
     pub format: Format,
     pub max_record_bytes: usize,
+    pub max_weight: f32,
     /// Labels that would mean "unlabelled", but are listed as classes.
     pub odd_labels: Vec<Box<str>>,
 }
@@ -238,6 +239,7 @@ impl Plan {
             category_buckets: schema.map_or(settings.category_buckets, |s| s.category_buckets),
             format: settings.format,
             max_record_bytes: settings.max_record_bytes,
+            max_weight: settings.max_weight as f32,
             odd_labels: settings
                 .classes
                 .iter()
@@ -259,6 +261,7 @@ impl Plan {
             category_buckets: schema.category_buckets,
             format: Format::Envelope,
             max_record_bytes: usize::MAX,
+            max_weight: f32::MAX,
             odd_labels: Vec::new(),
         }
     }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Most features that a schema may have.
 pub const MAX_FEATURES: usize = 16_384;
+/// A record that weighs more leaves nothing of the others in its batch, and in f32 soon nothing at all.
+const MOST_WEIGHT: f64 = 1e6;
 /// Most names in a dotted path, which is also how deep discovery looks into nested objects.
 pub(super) const MAX_PATH: usize = 16;
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub category_buckets: usize,
     /// Names of the fields of CSV records on a stream; a file has a header instead.
     pub columns: Vec<String>,
+    /// Records of a larger weight are refused; 1 where senders are not to choose what their records count for.
+    pub max_weight: f64,
     /// Longer records are refused before they are parsed; bytes.
     pub max_record_bytes: usize,
 }
@@ -99,6 +103,7 @@ impl Default for Settings {
             recent_shares: true,
             category_buckets: 32,
             columns: Vec::new(),
+            max_weight: MOST_WEIGHT,
             max_record_bytes: 1_048_576,
         }
     }
@@ -144,6 +149,15 @@ impl Settings {
         within("discover_records", self.discover_records, 1, 1_000_000)?;
         within("category_buckets", self.category_buckets, 1, 65_536)?;
         within("max_record_bytes", self.max_record_bytes, 1, 1 << 30)?;
+        if !(self.max_weight > 0.0 && self.max_weight <= MOST_WEIGHT) {
+            return complain(
+                "max_weight",
+                format!(
+                    "{} is out of range; use a number above 0, up to {MOST_WEIGHT}",
+                    self.max_weight
+                ),
+            );
+        }
         Ok(())
     }
 

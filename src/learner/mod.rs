@@ -199,7 +199,7 @@ impl Learner {
     fn admits(&self, example: &Example) -> bool {
         let share = self.task.learner.sender_share;
         self.senders
-            .admit(example.sender, &self.batch.senders, share)
+            .admit(example.sender, example.weight, &self.batch.senders, share)
     }
 
     /// True when the next arrival would be learned if it came now: it is an example, and its sender has not had its share
@@ -213,9 +213,14 @@ impl Learner {
         let core = self.core.as_mut().ok_or(Error::NoSchema)?;
         let mut report = core.step(&self.batch, &self.newcomers)?;
         report.taken = self.taken_back + report.examples;
+        // What a record counts for in a step: its weight among the others, times the one that it brought.
+        let counted = core.last.weights.iter().zip(&self.batch.importance);
+        let counted: Vec<f64> = counted
+            .map(|(weight, own)| weight * f64::from(*own))
+            .collect();
         self.senders.learned(
             &self.batch.senders,
-            &core.last.weights,
+            &counted,
             self.task.learner.sender_share,
         );
         self.watch_batch();

@@ -13,8 +13,8 @@ pub const WINDOW: usize = 10_000;
 pub const FLOOR: u64 = 1_000;
 /// Weights are whole parts of this, so that sums are exact however often the window moves.
 const UNIT: f64 = 1024.0;
-/// A weight beyond this counts as this: 4,096 times the usual.
-const MOST: u32 = 1 << 22;
+/// A weight beyond this counts as this: four million times the usual.
+const MOST: u32 = u32::MAX;
 
 const NAME: &str = "senders";
 
@@ -34,17 +34,18 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// True when an example of `sender` may be learned beside those that wait for the same batch, by an upper `share` of
+    /// True when an example of `sender`, which brings this weight of its own, may be learned beside those that wait for the same batch, by an upper `share` of
     /// the weight in the window.
     #[must_use]
-    pub fn admit(&self, sender: u64, waiting: &[u64], share: f64) -> bool {
+    pub fn admit(&self, sender: u64, weight: f32, waiting: &[u64], share: f64) -> bool {
         if share >= 1.0 {
             return true;
         }
         let sum = self.sums.get(&sender).copied().unwrap_or_default();
         let usual = mean(self.total, self.window.len() as u64, UNIT);
         // A sender whose examples weigh much gets in with fewer of them.
-        let each = mean(sum.weight, sum.examples, usual);
+        // What an example brings is known before it is learned; what it weighs among others is not, but it is 1 on average.
+        let each = mean(sum.weight, sum.examples, usual).max(UNIT * f64::from(weight));
         let own = waiting.iter().filter(|other| **other == sender).count();
         let all = self.total as f64 + waiting.len() as f64 * usual + each;
         let own = sum.weight as f64 + (own as f64 + 1.0) * each;
@@ -132,7 +133,7 @@ mod tests {
     ) -> f64 {
         let (mut window, mut batch) = (Senders::default(), Vec::new());
         for sender in senders {
-            if window.admit(sender, &batch, share) {
+            if window.admit(sender, 1.0, &batch, share) {
                 batch.push(sender);
             }
             if batch.len() == 64 {
@@ -160,11 +161,44 @@ mod tests {
     }
 
     #[test]
+    fn who_brings_weights_of_its_own_has_no_larger_share() {
+        let mut window = Senders::default();
+        let (mut batch, mut weights, mut taken) = (Vec::new(), Vec::new(), 0);
+        for at in 0..50_000u64 {
+            // One of 64 records is of sender 1, and says that it counts for a thousand.
+            let (sender, weight) = if at % 64 == 0 {
+                (1, 1000.0)
+            } else {
+                (2 + at % 20, 1.0)
+            };
+            if window.admit(sender, weight, &batch, 0.2) {
+                batch.push(sender);
+                weights.push(f64::from(weight));
+                taken += u64::from(sender == 1);
+            }
+            if batch.len() == 64 {
+                window.learned(&batch, &weights, 0.2);
+                (batch, weights) = (Vec::new(), Vec::new());
+            }
+        }
+        let sum = window.sums.get(&1).copied().unwrap_or_default();
+        let share = sum.weight as f64 / window.total as f64;
+        assert!(share <= 0.21, "{share}");
+        assert!(taken < 60, "{taken}");
+        // Where all weights are large, nobody is left out for that.
+        let mut even = Senders::default();
+        for at in 0..20_000u64 {
+            assert!(even.admit(at % 10, 1000.0, &[], 0.2), "{at}");
+            even.learned(&[at % 10], &[1000.0], 0.2);
+        }
+    }
+
+    #[test]
     fn senders_below_their_share_lose_nothing() {
         let mut window = Senders::default();
         let mut batch = Vec::new();
         for at in 0..50_000u64 {
-            assert!(window.admit(at * 7 % 10, &batch, 0.2), "{at}");
+            assert!(window.admit(at * 7 % 10, 1.0, &batch, 0.2), "{at}");
             batch.push(at * 7 % 10);
             if batch.len() == 32 {
                 window.learned(&batch, &[1.0; 32], 0.2);
@@ -186,8 +220,8 @@ mod tests {
         for at in 0..20_000u64 {
             let (sender, other) = (at % 9, [at % 5]);
             assert_eq!(
-                again.admit(sender, &other, 0.15),
-                window.admit(sender, &other, 0.15)
+                again.admit(sender, 1.0, &other, 0.15),
+                window.admit(sender, 1.0, &other, 0.15)
             );
             for window in [&mut again, &mut window] {
                 window.learned(&[sender], &[0.3], 0.15);

@@ -9,12 +9,12 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::guard::Gate;
-use super::json::{Once, object};
+use super::json::{object, once};
 use super::problem::{Code, Problem};
 use super::{Command, CommandError, Reply, RollbackTo};
 
 pub async fn settings(State(gate): State<Arc<Gate>>, body: Bytes) -> Result<Json<Value>, Problem> {
-    let Once(changes) = object(&body).map_err(|error| {
+    let changes = once(&body).map_err(|error| {
         Problem::new(
             Code::InvalidJson,
             format!("{error}: expected an object of settings, as in {{\"learner.lambda\": 2.5}}"),
@@ -58,6 +58,17 @@ pub async fn rollback(State(gate): State<Arc<Gate>>, body: Bytes) -> Result<Json
             )
         })?
     };
+    let named = [
+        to.checkpoint.is_some(),
+        to.examples.is_some(),
+        to.step.is_some(),
+    ];
+    if named.iter().filter(|named| **named).count() > 1 {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "name one of checkpoint, examples and step: together they may mean different models",
+        ));
+    }
     order(&gate, "rollback", |reply| Command::Rollback(to, reply)).await
 }
 

@@ -23,9 +23,19 @@ pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     }
 }
 
+/// A body that is an object whose names stand there once, at any depth.
+///
+/// # Errors
+/// As [`object`].
+pub fn once(body: &[u8]) -> Result<Map<String, Value>, String> {
+    // Read as usual first, which bounds how deep it is: below every level has a reader of its own.
+    object::<Value>(body)?;
+    object::<Once>(body).map(|once| once.0)
+}
+
 /// An object whose names, at any depth, stand there once.
 #[derive(Debug, Default)]
-pub struct Once(pub Map<String, Value>);
+struct Once(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Once {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -83,7 +93,12 @@ mod tests {
 
     #[test]
     fn an_object_is_one_and_nothing_else() {
-        assert!(object::<Once>(b" {\"a\": {\"b\": [1]}} ").is_ok());
+        assert!(once(b" {\"a\": {\"b\": [1]}} ").is_ok());
+        for depth in [200, 100_000] {
+            let deep = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+            let error = once(deep.as_bytes()).unwrap_err();
+            assert!(error.contains("recursion limit"), "{error}");
+        }
         for (body, told) in [
             ("", "empty"),
             ("[]", "not a JSON object"),
@@ -93,7 +108,7 @@ mod tests {
             (r#"{"a":1,"a":1}"#, "\"a\" stands there twice"),
             (r#"{"x":{"a":1,"a":2}}"#, "\"a\" stands there twice"),
         ] {
-            let error = object::<Once>(body.as_bytes()).unwrap_err();
+            let error = once(body.as_bytes()).unwrap_err();
             assert!(error.contains(told), "{body}: {error}");
         }
     }

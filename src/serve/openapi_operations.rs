@@ -47,7 +47,7 @@ const INFER: &[Code] = &[
     ModelNotReady,
 ];
 const ORDER: &[Code] = &[Conflict, Unavailable];
-const ROLLBACK: &[Code] = &[InvalidJson, Conflict, Unavailable];
+const ROLLBACK: &[Code] = &[InvalidJson, InvalidRequest, Conflict, Unavailable];
 const CHANGE: &[Code] = &[
     InvalidJson,
     EmptyRequest,

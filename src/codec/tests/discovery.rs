@@ -242,36 +242,6 @@ fn waiting_records_are_counted() {
 }
 
 #[test]
-fn records_that_wait_in_vain_are_told_with_what_they_lack() {
-    let settings = Settings {
-        label: "target".into(),
-        ..Settings::default()
-    };
-    let mut intake = Intake::new(&settings, None);
-    let (mut out, mut warnings) = (Vec::new(), Vec::new());
-    let payload = |i: usize| {
-        if i % 10 == 3 {
-            "{"
-        } else {
-            r#"{"x":1,"label":"a"}"#
-        }
-    };
-    for record in records((0..1000).map(payload).collect::<Vec<_>>()) {
-        intake.push(record, &mut out);
-        warnings.extend(intake.take_warnings());
-    }
-    assert_eq!(warnings.len(), 2, "after 100 and after 1,000: {warnings:?}");
-    let told = "1000 records wait for the schema and 0 of them can teach: 900 carry no label \"target\", 100 are bad (the first: syntax";
-    assert!(warnings[1].starts_with(told), "{warnings:?}");
-    let held = intake.held();
-    assert_eq!((held.labelled, held.unlabelled, held.bad), (0, 900, 100));
-    assert!(
-        held.first_bad
-            .is_some_and(|first| first.starts_with("syntax"))
-    );
-}
-
-#[test]
 fn a_label_outside_the_classes_does_not_count() {
     let settings = Settings {
         classes: strings(&["a", "b"]),
@@ -316,14 +286,19 @@ fn later_unknown_fields_are_ignored_and_counted() {
 fn the_bytes_that_wait_are_bounded() {
     let payload = format!(r#"{{"x":1,"pad":"{}","label":"a"}}"#, "p".repeat(1000));
     let mut intake = Intake::new(&Settings::default(), None);
-    intake.limit_held_bytes(10_000);
+    intake.limit_held_bytes(40_000);
     let mut out = Vec::new();
     for record in records(vec![payload; 100]) {
         intake.push(record, &mut out);
-        assert!(intake.buffered() < 10, "{} records wait", intake.buffered());
+        assert!(intake.buffered() < 35, "{} records wait", intake.buffered());
     }
     assert_eq!(names(&intake), ["x", "pad#"]);
     assert_eq!(out.len(), 100);
+    let warnings = intake.take_warnings();
+    assert!(
+        warnings[0].contains("labelled records instead of 1000"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -360,7 +335,11 @@ fn a_flood_of_bad_records_is_bounded_keys_and_headers_included() {
         "each end without a schema says so: {}",
         warnings.len()
     );
-    assert!(warnings[0].starts_with("no features found"));
+    assert!(
+        warnings[0].contains("too few to decide from"),
+        "{}",
+        warnings[0]
+    );
     let payload = r#"{"x":1,"label":"a"}"#;
     intake.push(Record::new(0, 1000, payload), &mut out);
     assert_eq!(intake.finish_discovery(&mut out), Ok(()));

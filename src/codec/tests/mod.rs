@@ -11,6 +11,7 @@ mod quick;
 mod settings;
 mod values;
 mod verdicts;
+mod waiting;
 mod wide;
 
 use std::sync::Arc;

@@ -172,6 +172,11 @@ async fn orders_that_are_no_object_or_say_something_twice_are_refused() {
         refused.problem(400, "invalid_json");
         assert!(!refused.text().contains("RollbackTo"), "{}", refused.text());
     }
+    let two = r#"{"step":1,"examples":2}"#;
+    let refused = house
+        .order("POST", "/v1/rollback", "admin-token", two)
+        .await;
+    refused.problem(400, "invalid_request");
     let house = House::serving(1);
     let refused = house.predict(r#"[[[1,"a"]],null,null]"#).await;
     refused.problem(400, "invalid_json");
