@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::daemon::build::{lock, revive, start_positions};
 use crate::daemon::open::open_source;
 use crate::daemon::recording;
+use crate::example::Positions;
 use crate::learner::recorded::Entry;
 
 /// A checkpoint that the repetition came by.
@@ -133,7 +134,12 @@ fn repeat(
         .unwrap_or_default();
     let config = config.with(&then)?;
     let (learner, intake) = revive(&config, Some(first))?;
-    let (source, _log, halt) = open_source(&config, Some(first), &start_positions(first))?;
+    let (source, _log, halt) = open_source(
+        &config,
+        Some(first),
+        &start_positions(first),
+        &Positions::default(),
+    )?;
     if let Some(halt) = halt {
         return Err(Failure::data(halt));
     }

@@ -6,9 +6,11 @@ use super::Failure;
 use super::checkpoints::FOLDER;
 use crate::checkpoint::{self, Checkpoint, journal, name_of};
 use crate::config::Config;
-use crate::daemon::build::lock;
+use crate::daemon::build::{LOG, lock};
 use crate::daemon::recording::FOLDER as JOURNAL;
 use crate::example::Positions;
+use crate::stream::Kind;
+use crate::stream::embedded::EmbeddedLog;
 
 /// Source of a checkpoint that belongs to no stream yet: whatever is configured is read from its beginning.
 const NO_STREAM: &str = "";
@@ -39,6 +41,10 @@ pub fn reset(config: &Config, json: bool) -> Result<(), Failure> {
     };
     // The journal first: a crash between the two leaves a state that goes on where it was, or halts as before.
     let aside = move_aside(&config.in_data_dir(JOURNAL))?;
+    // Older checkpoints must not be gone on from in what is there now: the log is another one from here on.
+    if config.source.kind == Kind::Embedded {
+        EmbeddedLog::rename(&config.in_data_dir(LOG)).map_err(Failure::io)?;
+    }
     let path = checkpoint::save(&dir, &checkpoint, config.checkpoint.keep).map_err(Failure::io)?;
     let aside_text = aside.as_ref().map_or_else(
         || "there was none".to_owned(),

@@ -39,7 +39,7 @@ const COMMANDS_WAITING: usize = 16;
 /// The learner's thread walks graphs of operations that may be deep.
 const TRAINER_STACK_BYTES: usize = 64 << 20;
 /// Names in the data folder.
-pub(super) const LOG: &str = "examples.redb";
+pub(crate) const LOG: &str = "examples.redb";
 pub(super) const DEAD_LETTERS: &str = "dead_letters.jsonl";
 pub(super) const SPOOL: &str = "dead_letters.spool";
 /// Settings that a saved state is made of: they cannot change under it.
@@ -83,7 +83,8 @@ impl Daemon {
             Recording::open(&wanted, saved.newest.as_ref(), &positions, &lock)?;
         let (learner, intake) = revive(&config, saved.newest.as_ref())?;
         check_features(&wanted, &learner)?;
-        let (source, log, halt) = open_source(&config, saved.newest.as_ref(), &positions)?;
+        let (source, log, halt) =
+            open_source(&config, saved.newest.as_ref(), &positions, &recording.reach)?;
         let sink = open_letters(&config)?;
 
         let shared = Arc::new(Shared::new());
@@ -243,10 +244,8 @@ fn load(config: &Config) -> Result<Loaded, Failure> {
 
 /// True when an older checkpoint's positions are such in the stream of the newest. The embedded log had no name once.
 fn same_stream(older: &checkpoint::Header, newest: &Checkpoint) -> bool {
-    let named_alike = older.source == newest.source
-        || [&older.source, &newest.source]
-            .iter()
-            .all(|source| EmbeddedLog::is_of_a_log(source));
+    let named_alike =
+        older.source == newest.source || EmbeddedLog::may_be_one(&older.source, &newest.source);
     named_alike && newest.positions.covers(&older.positions)
 }
 

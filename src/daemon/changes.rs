@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::control::{LETTERS_WAIT, REPEATING, refuse};
+use super::control::{LETTERS_WAIT, NOT_RECORDED, REPEATING, refuse};
 use super::{Failure, Trainer};
 use crate::checkpoint::{self, Checkpoint, name_of};
 use crate::cli::checkpoints::FOLDER;
@@ -140,6 +140,9 @@ impl Trainer {
         if self.recording.is_repeating() {
             return Ok(Err(refuse(503, REPEATING)));
         }
+        if self.recording.trouble().is_some() || self.saver.failed() {
+            return Ok(Err(refuse(503, NOT_RECORDED)));
+        }
         if !(self.letters.deliver() && self.letters.settled()) {
             return Ok(Err(refuse(503, LETTERS_WAIT)));
         }
@@ -176,6 +179,13 @@ impl Trainer {
         // From here on a restart finds the older model even if that checkpoint is gone.
         self.save(Instant::now());
         self.saver.wait()?;
+        if self.saver.failed() {
+            return Ok(Err(refuse(
+                503,
+                "the older model is served, but that could not be written down yet: after a crash the newer one may be back; the \
+                 daemon's log says why, and it is tried again by itself",
+            )));
+        }
         Ok(Ok(answer))
     }
 

@@ -44,6 +44,10 @@ const CHANGEABLE: [&str; 21] = [
 pub(super) const REPEATING: &str =
     "the batches since the last checkpoint are being repeated: try again in a moment";
 
+/// Why nothing is changed that could not be repeated.
+pub(super) const NOT_RECORDED: &str = "nothing was changed: the journal cannot be written just now, and after a crash the change \
+     would be lost; the daemon's log says why";
+
 /// Why a checkpoint has to wait.
 pub(super) const LETTERS_WAIT: &str = "the dead letters before it cannot be made durable, and a checkpoint must not pass them: \
      the daemon's log says why, and it is tried again by itself";
@@ -226,6 +230,9 @@ impl Trainer {
     fn change(&mut self, change: &Value) -> Result<Result<Value, CommandError>, Failure> {
         if self.recording.is_repeating() {
             return Ok(Err(refuse(503, REPEATING)));
+        }
+        if self.recording.trouble().is_some() {
+            return Ok(Err(refuse(503, NOT_RECORDED)));
         }
         let config = match changed(&self.config, change) {
             Ok(config) => config,

@@ -17,17 +17,19 @@ const DEAD_LETTER_BYTES: u64 = 256 << 20;
 /// A source that is open, or the reason why it cannot go on.
 pub(crate) type Opened = (Box<dyn Source>, Option<EmbeddedLog>, Option<Halt>);
 
-/// Opens the configured source at the positions given, which are the checkpoint's or the journal's first.
+/// Opens the configured source at the positions given, which are the checkpoint's or the journal's first; `reach` is where the
+/// journal ends.
 pub(crate) fn open_source(
     config: &Config,
     saved: Option<&Checkpoint>,
     positions: &Positions,
+    reach: &Positions,
 ) -> Result<Opened, Failure> {
     let identity = saved
         .map(|saved| saved.source.clone())
         .filter(|source| !source.is_empty() && source != REPLAY_SOURCE);
     match config.source.kind {
-        Kind::Embedded => open_embedded(config, positions, identity.as_deref()),
+        Kind::Embedded => open_embedded(config, positions, reach, identity.as_deref()),
         Kind::Kafka => {
             let source = KafkaSource::open(&config.kafka, positions, identity)
                 .map_err(|(key, reason)| Failure::config(format!("kafka.{key}: {reason}")))?;
@@ -39,6 +41,7 @@ pub(crate) fn open_source(
 fn open_embedded(
     config: &Config,
     positions: &Positions,
+    reach: &Positions,
     identity: Option<&str>,
 ) -> Result<Opened, Failure> {
     let log = EmbeddedLog::open(&config.in_data_dir(LOG), config.source.retention_bytes)
@@ -52,7 +55,10 @@ fn open_embedded(
     }
     let opened = match identity.filter(|identity| !log.answers_to(identity)) {
         Some(expected) => Err(other_log(&log, expected)),
-        None => log.reader(from),
+        // What was learned beyond the checkpoint must be there, too.
+        None => log
+            .reader(reach.next(0).unwrap_or(from).max(from))
+            .and_then(|_| log.reader(from)),
     };
     let (reader, halt) = match opened {
         Ok(reader) => (reader, None),

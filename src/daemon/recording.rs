@@ -30,6 +30,8 @@ pub(super) struct Recording {
     learned: VecDeque<Entry>,
     /// The learner's settings as the journal has them.
     in_force: Option<Map<String, Value>>,
+    /// Where the recorded batches end.
+    pub reach: Positions,
     /// Settings of the files, to be taken over when nothing is left to repeat.
     wanted: Config,
 }
@@ -61,6 +63,16 @@ fn beginnings(entries: &[Entry]) -> Positions {
         first.0.entry(run.0).or_insert(run.1);
     }
     first
+}
+
+/// One past the last offset of each partition in recorded batches.
+fn ends(entries: &[Entry]) -> Positions {
+    let mut last = Positions::default();
+    for run in entries.iter().flat_map(|entry| &entry.runs) {
+        let end = last.0.entry(run.0).or_insert(run.2);
+        *end = run.2.max(*end);
+    }
+    last
 }
 
 impl Recording {
@@ -102,6 +114,7 @@ impl Recording {
         } else {
             positions.clone()
         };
+        let reach = ends(&entries);
         let end = entries.last().map_or(taken, |entry| entry.taken);
         let journal = Journal::open(
             &dir,
@@ -125,6 +138,7 @@ impl Recording {
             repeater: (!entries.is_empty()).then(|| Repeater::new(entries.into(), &begin_at)),
             learned: VecDeque::new(),
             in_force,
+            reach,
             wanted: config.clone(),
         };
         Ok((recording, begin, begin_at))

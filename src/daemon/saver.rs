@@ -160,7 +160,7 @@ impl Saver {
             positions.clone_from(learner.seen());
         }
         source.settle(&mut positions);
-        let identity = source.identity();
+        let identity = source.identity_at(&positions);
         let checkpoint = match checkpoints::of_learner(config, learner, positions, &identity) {
             Ok(Some(checkpoint)) => checkpoint,
             Ok(None) => return,

@@ -30,6 +30,7 @@ mod source;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod writer;
 
 use std::future::Future;
@@ -42,6 +43,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use name::Mark;
 pub use source::EmbeddedSource;
 use writer::{Request, Shared};
 
@@ -190,7 +192,27 @@ impl EmbeddedLog {
     /// of this log.
     #[must_use]
     pub fn answers_to(&self, identity: &str) -> bool {
-        self.inner.shared.name().answers_to(identity)
+        let shared = &self.inner.shared;
+        // A record that retention took, or that is not there yet, tells nothing: that is looked at elsewhere.
+        let holds = |mark: Mark| shared.mark(mark.offset).is_none_or(|found| found == mark);
+        shared.name().answers_to(identity) && Mark::in_identity(identity).is_none_or(holds)
+    }
+
+    /// True when two identities may be those of one log.
+    #[must_use]
+    pub fn may_be_one(one: &str, other: &str) -> bool {
+        name::may_be_one(one, other)
+    }
+
+    /// Gives the log in the file `path`, if there is one, another name: no position that is known of it counts any more.
+    ///
+    /// # Errors
+    /// As [`EmbeddedLog::open`].
+    pub fn rename(path: &Path) -> Result<(), LogError> {
+        if !path.exists() {
+            return Ok(());
+        }
+        store::Store::open(path, &disk::opener())?.rename()
     }
 
     /// True when an identity is that of an embedded log, this one or another.

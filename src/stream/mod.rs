@@ -118,6 +118,11 @@ pub trait Source: Send {
     /// What the positions belong to, to be kept beside them: a later source of another identity must not go on
     /// from them.
     fn identity(&self) -> String;
+
+    /// The same, and what can be told of the last record before these positions.
+    fn identity_at(&self, _positions: &Positions) -> String {
+        self.identity()
+    }
 }
 
 /// What a call of [`Source::poll`] found.
@@ -188,7 +193,7 @@ pub enum Halt {
     },
     /// The log ends before the position: it was truncated, replaced or made anew.
     #[error(
-        "partition {partition}: the log ends at {high}, before the position {have} of the checkpoint: it was truncated or made anew; \
+        "partition {partition}: the log ends at {high}, before position {have}, up to which it was learned: it was truncated or made anew; \
          restore the log; or run `skewd source reset`, to keep the model and learn what is there from its beginning; or start with \
          an empty data_dir"
     )]

@@ -97,6 +97,53 @@ fn the_right_log_put_back_is_gone_on_from() {
 }
 
 #[test]
+fn a_log_that_is_lost_before_the_first_checkpoint_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let daemon = Daemon::start(&data, &SETTINGS);
+    daemon.feed(&as_json(&rows(500, 9)));
+    daemon.wait_for_examples(500);
+    daemon.kill();
+    let (log, away) = (data.join("examples.redb"), dir.path().join("away.redb"));
+    std::fs::rename(&log, &away).unwrap();
+    let daemon = Daemon::start(&data, &SETTINGS);
+    let (_, model) = daemon.get("/v1/model");
+    assert_eq!(model["source"]["state"], "halted");
+    let detail = model["source"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("ends at 0, before position 500"),
+        "{detail}"
+    );
+    let (status, _) = daemon.post("/v1/examples", NDJSON, r#"{"a":1,"label":"x"}"#);
+    assert_eq!(status, 503);
+    daemon.kill();
+    std::fs::rename(&away, &log).unwrap();
+    let daemon = Daemon::start(&data, &SETTINGS);
+    daemon.feed(&as_json(&rows(100, 10)));
+    daemon.wait_for_examples(600);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_copy_of_the_log_that_went_another_way_halts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
+    learned(&data, 500, 11);
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(data.join("examples.redb"), copy.join("examples.redb")).unwrap();
+    let daemon = Daemon::start(&data, &SETTINGS);
+    daemon.feed(&as_json(&rows(500, 12)));
+    daemon.wait_for_examples(1000);
+    assert_eq!(daemon.stop(), Some(0));
+    let daemon = Daemon::start(&copy, &SETTINGS);
+    daemon.feed(&as_json(&rows(700, 13)));
+    daemon.wait_for_examples(1200);
+    assert_eq!(daemon.stop(), Some(0));
+    std::fs::copy(copy.join("examples.redb"), data.join("examples.redb")).unwrap();
+    stands_still(&data, "learned from embedded ");
+}
+
+#[test]
 fn without_a_model_there_is_nothing_to_keep() {
     let dir = tempfile::tempdir().unwrap();
     let answer = reset(&dir.path().join("data"));

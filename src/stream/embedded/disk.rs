@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,28 @@ const CACHE_BYTES: usize = 16 << 20;
 /// Opens or makes the database in a file, and notes failed syncs in the flag.
 pub(super) type Opener =
     Arc<dyn Fn(File, Arc<AtomicBool>) -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// An open database that is closed without a panic, however damaged it is: closing writes, too.
+pub(super) struct Closing(pub(super) Option<Database>);
+
+impl std::ops::Deref for Closing {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        match &self.0 {
+            Some(database) => database,
+            None => unreachable!("it is taken when this is dropped, and not before"),
+        }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        // What the panic was about is said where the damage is met; nothing that was acknowledged waits for the closing.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
 
 /// The opener that the daemon uses.
 pub(super) fn opener() -> Opener {

@@ -146,6 +146,15 @@ impl Source for EmbeddedSource {
     fn identity(&self) -> String {
         self.log.shared.name().identity()
     }
+
+    fn identity_at(&self, positions: &Positions) -> String {
+        let next = positions.next(PARTITION).unwrap_or(0);
+        let last = u64::try_from(next - 1).ok();
+        match last.and_then(|last| self.log.shared.mark(last)) {
+            Some(mark) => mark.beside(&self.identity()),
+            None => self.identity(),
+        }
+    }
 }
 
 /// Checks that the log can go on from `have`.

@@ -4,16 +4,17 @@ use std::fs;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::LogError;
 use super::block::{self, RECORD_OVERHEAD, Stored};
-use super::disk::{self, Opener};
+use super::disk::{self, Closing, Opener};
 use super::name::{self, Name};
+use super::trouble::{damaged, io_error, refused};
 use crate::crash;
 use crate::stream::files;
 
@@ -67,7 +68,9 @@ pub(super) struct Store {
     identity: (u64, u64),
     /// Which log this is, wherever its file lies.
     name: Name,
-    database: Database,
+    /// The beginning of the file as the last commit left it.
+    head: Mutex<Vec<u8>>,
+    database: Closing,
     sync_failed: Arc<AtomicBool>,
     opener: Opener,
 }
@@ -103,12 +106,31 @@ impl Store {
             path: path.to_owned(),
             identity: files::identity(&metadata),
             name: Name::fresh(),
-            database,
+            head: Mutex::default(),
+            database: Closing(Some(database)),
             sync_failed,
             opener: opener.clone(),
         };
-        store.name = store.make_tables(fresh)?;
+        store.name = store.guarded(|| store.make_tables(fresh))?;
+        store.note_head();
         Ok(store)
+    }
+
+    /// Another name: positions that are known of the log so far are none any more.
+    pub(super) fn rename(&self) -> Result<()> {
+        let transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
+        name::write(&transaction, &Name::fresh()).map_err(|e| self.failed(e))?;
+        transaction.commit().map_err(|e| self.failed(e))
+    }
+
+    /// The library checks little of what it reads, and panics on damage.
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| Err(self.corrupt("its structure is broken")))
+    }
+
+    fn note_head(&self) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = files::head(&self.path);
     }
 
     /// The tables, and the log's name in one of them, must exist before the first reader comes.
@@ -143,6 +165,10 @@ impl Store {
 
     /// What the log holds, from its first and its last block.
     pub(super) fn extent(&self) -> Result<Extent> {
+        self.guarded(|| self.read_extent())
+    }
+
+    fn read_extent(&self) -> Result<Extent> {
         let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
         let table = transaction.open_table(BLOCKS).map_err(|e| self.failed(e))?;
         let first = table.first().map_err(|e| self.failed(e))?;
@@ -162,6 +188,10 @@ impl Store {
 
     /// The block that holds `offset`: the offset of its first record, and its value.
     pub(super) fn block(&self, offset: u64) -> Result<Option<(u64, Bytes)>> {
+        self.guarded(|| self.read_block(offset))
+    }
+
+    fn read_block(&self, offset: u64) -> Result<Option<(u64, Bytes)>> {
         let transaction = self.database.begin_read().map_err(|e| self.failed(e))?;
         let table = transaction.open_table(BLOCKS).map_err(|e| self.failed(e))?;
         let mut up_to = table.range(..=offset).map_err(|e| self.failed(e))?;
@@ -182,8 +212,19 @@ impl Store {
         before: Extent,
         retention: Retention,
     ) -> Result<(Extent, Vec<Option<Range<u64>>>)> {
-        let mut extent = before;
         self.check_in_place()?;
+        let appended = self.guarded(|| self.write(groups, before, retention));
+        self.note_head();
+        appended
+    }
+
+    fn write(
+        &self,
+        groups: &[Vec<Stored>],
+        before: Extent,
+        retention: Retention,
+    ) -> Result<(Extent, Vec<Option<Range<u64>>>)> {
+        let mut extent = before;
         let transaction = self.database.begin_write().map_err(|e| self.failed(e))?;
         let mut places = Vec::with_capacity(groups.len());
         {
@@ -221,13 +262,21 @@ impl Store {
 
     /// A removed or replaced file still takes writes, but nobody would ever find them again.
     fn check_in_place(&self) -> Result<()> {
-        if files::is_in_place(&self.path, self.identity) {
-            return Ok(());
+        if !files::is_in_place(&self.path, self.identity) {
+            return Err(LogError::Io(format!(
+                "the log {} was removed or replaced while it was open; put it back, then restart the daemon",
+                self.path.display()
+            )));
         }
-        Err(LogError::Io(format!(
-            "the log {} was removed or replaced while it was open; put it back, then restart the daemon",
-            self.path.display()
-        )))
+        let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        if *head != files::head(&self.path) {
+            return Err(LogError::Io(format!(
+                "the log {} was cut or written to by somebody else while it was open; restore it from a copy, then restart the \
+                 daemon",
+                self.path.display()
+            )));
+        }
+        Ok(())
     }
 
     fn insert(
@@ -302,7 +351,7 @@ impl Store {
             Ok(()) => Ok(copy),
             Err(error) => Err(io_error("rename", &fresh, &error)),
         });
-        let copy = match renamed {
+        let mut copy = match renamed {
             Ok(copy) => copy,
             Err(error) => {
                 // Best effort: what stays behind is removed at the next open.
@@ -314,10 +363,9 @@ impl Store {
         if files::sync_folder_of(&self.path).is_err() {
             copy.sync_failed.store(true, Ordering::SeqCst);
         }
-        Ok(Self {
-            path: self.path.clone(),
-            ..copy
-        })
+        copy.path.clone_from(&self.path);
+        copy.note_head();
+        Ok(copy)
     }
 
     fn copy_into(&self, copy: &Self) -> Result<()> {
@@ -384,41 +432,4 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     PathBuf::from(name)
-}
-
-fn damaged(path: &Path, what: &str) -> String {
-    format!(
-        "the log {} is damaged: {what}; restore it from a copy; or move it away and run `skewd source reset`, to keep the \
-         model and begin an empty log; or start with an empty data_dir",
-        path.display()
-    )
-}
-
-fn io_error(verb: &str, path: &Path, error: &std::io::Error) -> LogError {
-    let text = format!("cannot {verb} {}: {error}", path.display());
-    if no_space(error) {
-        LogError::Full(format!("{text}; free space on that disk"))
-    } else {
-        LogError::Io(text)
-    }
-}
-
-fn refused(verb: &str, path: &Path, error: redb::Error) -> LogError {
-    match error {
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            LogError::Io(damaged(path, &format!("it is no log ({error})")))
-        }
-        redb::Error::Io(error) => io_error(verb, path, &error),
-        redb::Error::Corrupted(what) => LogError::Io(damaged(path, &what)),
-        redb::Error::DatabaseAlreadyOpen => LogError::Io(format!(
-            "cannot {verb} {}: another process has it open",
-            path.display()
-        )),
-        other => LogError::Io(format!("cannot {verb} {}: {other}", path.display())),
-    }
-}
-
-fn no_space(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

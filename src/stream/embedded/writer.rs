@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 
 use crate::crash;
 
-use super::block::Stored;
+use super::block::{self, Stored};
 use super::disk::{self, Opener};
-use super::name::Name;
+use super::name::{Mark, Name};
 use super::store::{Extent, Retention, Store};
 use super::{LogError, LogSize, QUEUE_BYTES, QUEUE_ENTRIES, offset};
 
@@ -88,6 +88,18 @@ impl Shared {
     /// Which log it is.
     pub(super) fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// What can be told of the record at `offset`; `None` where the log does not hold it, or it cannot be read.
+    pub(super) fn mark(&self, offset: u64) -> Option<Mark> {
+        let extent = self.extent();
+        if !(extent.first..extent.next).contains(&offset) {
+            return None;
+        }
+        let (first, value) = self.block(offset).ok()??;
+        let records = block::decode(&value).ok()?;
+        let record = records.get(usize::try_from(offset - first).ok()?)?;
+        Some(Mark::of(offset, record))
     }
 
     /// Queues an append, or refuses it when too much is waiting.
