@@ -99,7 +99,7 @@ def rows(path):
     with open(path, "rb") as lines:
         for line in lines:
             yield line
-def river(path):
+def run_river(path):
     from river import linear_model, preprocessing
     model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
     for line in rows(path):
@@ -107,10 +107,10 @@ def river(path):
         label = record.pop("label") == "fraud"
         model.predict_proba_one(record)
         model.learn_one(record, label)
-def vowpal(path, form):
+def run_vowpal(path, form):
     from vowpalwabbit import Workspace
     Workspace(f"--quiet --loss_function logistic -d {path} {form}").finish()
-def forest(path):
+def run_forest(path):
     from capymoa.classifier import AdaptiveRandomForestClassifier
     from capymoa.core import LabeledInstance
     from capymoa.stream import Schema
@@ -153,14 +153,14 @@ def streams(options, folder):
     at_least("replay, MLP: beside orjson + torch", float(re.search(r"skewd is ([\d.]+) times", glue).group(1)), 8)
     wall, work = best(lambda: replay(path, MLP), options.rounds)
     as_json, as_text = wabbit(path, count, folder)
-    json_seconds = min(rival(f"vowpal({as_json!r}, '--json')") for _ in range(options.rounds))
-    text_seconds = min(rival(f"vowpal({as_text!r}, '')") for _ in range(options.rounds))
+    json_seconds = min(rival(f"run_vowpal({as_json!r}, '--json')") for _ in range(options.rounds))
+    text_seconds = min(rival(f"run_vowpal({as_text!r}, '')") for _ in range(options.rounds))
     at_least("replay, MLP: beside Vowpal Wabbit's linear learner on JSON, a processor second", json_seconds / work, 2.5)
     few = 20_000
     short = f"{folder}/short_stream.jsonl"
     with open(path, encoding="utf-8") as lines, open(short, "w", encoding="utf-8") as out:
         out.writelines(line for _, line in zip(range(few), lines))
-    river = rival(f"river({short!r})") / few
+    river = rival(f"run_river({short!r})") / few
     at_least("replay, MLP: beside River's logistic regression, a processor second", river / (work / count), 20)
     linear_wall, linear_work = best(lambda: replay(path, LINEAR), options.rounds)
     at_least("replay, linear: million examples a second", count / linear_wall / 1e6, 1, " M/s")
@@ -168,7 +168,7 @@ def streams(options, folder):
     _, portfolio = best(lambda: replay(path, []), options.rounds)
     dearest = max(best(lambda of=of: replay(path, of), options.rounds)[1] for of in dearest_members())
     at_least("the portfolio beside its dearest member alone, a processor second", dearest / portfolio, 0.25)
-    forest = rival(f"import capymoa.classifier\nbegun = time.process_time()\nforest({short!r})") / few
+    forest = rival(f"import capymoa.classifier\nbegun = time.process_time()\nrun_forest({short!r})") / few
     at_least("the portfolio beside a forest of ten trees, a processor second", forest / (portfolio / count), 5)
     return path, count, work / count
 

@@ -12,11 +12,12 @@ mod letters;
 mod limits;
 pub(crate) mod open;
 mod poison;
+pub(crate) mod preflight;
 mod publish;
 pub(crate) mod recording;
 mod saver;
 mod scrub;
-pub(crate) mod secrets;
+mod secrets;
 #[cfg(test)]
 mod simulation;
 

@@ -7,16 +7,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::replay::data_error;
 use super::{Failure, ProduceArgs};
-use crate::cli::checkpoints::FOLDER;
 use crate::codec::CsvFields;
 use crate::config::Config;
-use crate::daemon::secrets;
+use crate::daemon::preflight;
 use crate::example::Record;
 use crate::stream::file::FileSource;
 use crate::stream::kafka::{self, check_brokers};
 use crate::stream::producer::{Outgoing, ProduceError, Progress, produce, row_to_json};
 use crate::stream::{Kind, Polled, Source};
-use crate::{checkpoint, model};
 
 /// Records read from the file at once.
 const CHUNK_RECORDS: usize = 1024;
@@ -154,19 +152,15 @@ fn show(bar: &mut ProgressBar, progress: Progress) {
 /// Looks at everything that `serve` needs, and says what it found.
 ///
 /// # Errors
-/// 78 for settings and brokers that do not fit, 74 for files, 75 when a daemon holds the data folder.
+/// Those of a start: 78 for settings and states that do not fit, 74 for files and brokers.
 pub fn check(config: &Config) -> Result<(), Failure> {
     println!("settings   ok");
-    let (_, device) = model::parse_device(&config.device)
-        .and_then(|choice| model::open_device(&choice).map_err(|error| error.to_string()))
-        .map_err(|reason| Failure::config(format!("device = {:?}: {reason}", config.device)))?;
+    let device = preflight::device(config)?;
     println!("device     {device}");
-    check_data_dir(config)?;
-    secrets::check(config)?;
-    println!(
-        "listeners  {} and {} (admin)",
-        config.http.listen, config.admin.listen
-    );
+    writable(&config.data_dir)?;
+    for line in preflight::check(config)? {
+        println!("{line}");
+    }
     match config.source.kind {
         Kind::Embedded => println!("source     embedded log in {}", config.data_dir.display()),
         Kind::Kafka => {
@@ -199,28 +193,4 @@ fn writable(dir: &Path) -> Result<(), Failure> {
             nearest.display()
         ))
     })
-}
-
-fn check_data_dir(config: &Config) -> Result<(), Failure> {
-    let dir = &config.data_dir;
-    writable(dir)?;
-    if !dir.exists() {
-        println!("data_dir   {} will be made by serve", dir.display());
-        return Ok(());
-    }
-    let found = checkpoint::load_newest(&config.in_data_dir(FOLDER)).map_err(Failure::io)?;
-    match found {
-        Some(found) => {
-            for skipped in &found.skipped {
-                println!("damaged    {}: {}", skipped.path.display(), skipped.reason);
-            }
-            println!(
-                "checkpoint {} with {} examples",
-                found.path.display(),
-                found.checkpoint.examples
-            );
-        }
-        None => println!("data_dir   {} without a checkpoint", dir.display()),
-    }
-    Ok(())
 }

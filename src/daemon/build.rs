@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::changes::{intake_for, unfit};
 use super::control::Control;
-use super::http::{self, Servers};
+use super::http::Servers;
 use super::letters::Letters;
 use super::open::{open_letters, open_source};
 use super::poison::Poison;
@@ -20,7 +20,7 @@ use super::recording::Recording;
 use super::saver::{Saved, Saver};
 use super::scrub::Scrubber;
 use super::secrets::Secrets;
-use super::{Daemon, Failure, Trainer};
+use super::{Daemon, Failure, Trainer, preflight};
 use crate::checkpoint::{self, Checkpoint, DirLock};
 use crate::cli::checkpoints::{FOLDER, REPLAY_SOURCE};
 use crate::codec::{Intake, Schema};
@@ -58,15 +58,9 @@ impl Daemon {
     /// # Errors
     /// 75 when another process holds the data folder, 78 for settings and states that do not fit, 74 for files.
     pub fn start(config: Config) -> Result<Self, Failure> {
+        preflight::device(&config)?;
         let lock = Arc::new(lock(&config.data_dir)?);
-        let public = http::bind(
-            "http.listen",
-            config.http.address().map_err(Failure::config)?,
-        )?;
-        let admin = http::bind(
-            "admin.listen",
-            config.admin.address().map_err(Failure::config)?,
-        )?;
+        let (public, admin) = preflight::listeners(&config)?;
         let address = public.local_addr().map_err(Failure::io)?;
         let admin_address = admin.local_addr().map_err(Failure::io)?;
         let (secrets, access) = Secrets::open(&config)?;
@@ -191,13 +185,13 @@ pub(crate) fn lock(data_dir: &Path) -> Result<DirLock, Failure> {
 }
 
 /// What the checkpoints of the data folder say.
-struct Loaded {
-    newest: Option<Checkpoint>,
-    last: Option<Saved>,
+pub(super) struct Loaded {
+    pub newest: Option<Checkpoint>,
+    pub last: Option<Saved>,
     kept: VecDeque<(u64, Positions)>,
 }
 
-fn load(config: &Config) -> Result<Loaded, Failure> {
+pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
     let dir = config.in_data_dir(FOLDER);
     let found = checkpoint::load_newest(&dir).map_err(|error| match error {
         checkpoint::Error::Io { .. } => Failure::io(error),
@@ -273,7 +267,7 @@ fn check_settings(config: &Config, checkpoint: &Checkpoint) -> Result<(), Failur
 }
 
 /// Features may come to those that the state knows; none may go.
-fn check_features(config: &Config, learner: &Learner) -> Result<(), Failure> {
+pub(super) fn check_features(config: &Config, learner: &Learner) -> Result<(), Failure> {
     if let (Some(known), Some(given)) = (learner.schema(), Schema::given(&config.schema))
         && let Some(reason) = given.cannot_follow(known)
     {

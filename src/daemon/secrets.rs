@@ -65,7 +65,7 @@ impl Secrets {
 }
 
 /// Reads every file that the settings name, and makes none.
-pub(crate) fn check(config: &Config) -> Result<(), Failure> {
+pub(super) fn check(config: &Config) -> Result<(), Failure> {
     if config.admin.token_file.is_empty() && !config.in_data_dir(ADMIN_TOKEN).exists() {
         // The listener makes its own; any file that can be read stands in for it here.
         let mut others = config.clone();

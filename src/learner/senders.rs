@@ -34,8 +34,8 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// True when an example of `sender`, which brings this weight of its own, may be learned beside those that wait for the same batch, by an upper `share` of
-    /// the weight in the window.
+    /// True when an example of `sender`, which brings this weight of its own, may be learned beside those that wait for the
+    /// same batch, by an upper `share` of the weight in the window.
     #[must_use]
     pub fn admit(&self, sender: u64, weight: f32, waiting: &[u64], share: f64) -> bool {
         if share >= 1.0 {
@@ -49,7 +49,13 @@ impl Senders {
         let own = waiting.iter().filter(|other| **other == sender).count();
         let all = self.total as f64 + waiting.len() as f64 * usual + each;
         let own = sum.weight as f64 + (own as f64 + 1.0) * each;
-        own <= share * all.max(FLOOR as f64 * usual)
+        // Until so many have said something, as if as many had that weigh like this one.
+        let nothing_said = (self.window.len() as u64) < FLOOR || self.total == 0;
+        let floor = match nothing_said {
+            true => FLOOR as f64 * usual.max(each),
+            false => 0.0,
+        };
+        own <= share * all.max(floor)
     }
 
     /// A batch was learned with these weights; none where nothing was learned of it.
@@ -107,7 +113,7 @@ impl Senders {
             return Ok(senders);
         }
         for pair in state.u64(NAME)?.chunks_exact(2) {
-            let weight = u32::try_from(pair[1]).unwrap_or(MOST).min(MOST);
+            let weight = u32::try_from(pair[1]).unwrap_or(MOST);
             senders.add(pair[0], weight);
         }
         Ok(senders)
@@ -191,6 +197,15 @@ mod tests {
             assert!(even.admit(at % 10, 1000.0, &[], 0.2), "{at}");
             even.learned(&[at % 10], &[1000.0], 0.2);
         }
+    }
+
+    #[test]
+    fn records_that_weigh_nothing_shut_nobody_out() {
+        let mut window = Senders::default();
+        for at in 0..5_000u64 {
+            window.learned(&[at % 3], &[0.0], 0.2);
+        }
+        assert!(window.admit(7, 1.0, &[], 0.2));
     }
 
     #[test]

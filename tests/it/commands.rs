@@ -215,10 +215,27 @@ fn check_refuses_what_serve_would() {
     assert_eq!(code, Some(74), "{text}");
     assert!(text.contains("data_dir = /proc/nothing/here"), "{text}");
     assert_eq!(check("data_dir=").0, Some(78));
-    assert!(
-        std::fs::read_dir(dir.path()).unwrap().next().is_none(),
-        "a check leaves nothing behind"
+    assert_eq!(check("device=cuda:0").0, Some(78));
+    let elsewhere = check("http.listen=192.0.2.1:7000");
+    assert_eq!(elsewhere.0, Some(78), "{}", elsewhere.1);
+    assert_eq!(check("seed=1").0, Some(0));
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(
+        left.len(),
+        1,
+        "a check leaves the lock's file, and nothing else: {left:?}"
     );
+    for (name, harm) in [
+        ("examples.redb", b"no log".as_slice()),
+        ("journal", b"no folder"),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, harm).unwrap();
+        let (code, text) = check("seed=1");
+        assert!(matches!(code, Some(74 | 78)), "{name}: {text}");
+        assert!(text.contains(name), "{text}");
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
 #[cfg(unix)]

@@ -213,7 +213,7 @@ impl Store {
         retention: Retention,
     ) -> Result<(Extent, Vec<Option<Range<u64>>>)> {
         self.check_in_place()?;
-        let appended = self.guarded(|| self.write(groups, before, retention));
+        let appended = self.write(groups, before, retention);
         self.note_head();
         appended
     }
