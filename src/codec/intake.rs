@@ -80,8 +80,18 @@ impl Intake {
     /// when they are known.
     pub fn push(&mut self, record: Record, out: &mut Vec<Arrival>) {
         let columns = self.columns.clone();
-        let Some(discovery) = &mut self.discovery else {
+        if self.discovery.is_none() {
             out.push(self.arrive(record, columns.as_ref()));
+        } else {
+            self.hold(record, columns, out);
+        }
+    }
+
+    /// Lets a record wait for the schema. Apart from the way of every other record, which must stay short.
+    #[cold]
+    #[inline(never)]
+    fn hold(&mut self, record: Record, columns: Option<Arc<Columns>>, out: &mut Vec<Arrival>) {
+        let Some(discovery) = &mut self.discovery else {
             return;
         };
         let room = discovery.hold(record, columns, &self.settings);
@@ -120,6 +130,7 @@ impl Intake {
     /// # Errors
     /// When no record parses and carries a label, or none has a feature: what to look at. The records come out
     /// all the same (none as an example), and discovery goes on with the records to come.
+    #[inline(never)]
     pub fn finish_discovery(&mut self, out: &mut Vec<Arrival>) -> Result<(), String> {
         let Some(discovery) = &mut self.discovery else {
             return Ok(());
