@@ -44,11 +44,6 @@ impl Course {
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     /// The points in their order, the newest figures among them.
     pub fn points(&self) -> impl Iterator<Item = (u64, &[f64])> {
         self.points

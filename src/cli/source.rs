@@ -6,7 +6,7 @@ use super::Failure;
 use super::checkpoints::FOLDER;
 use crate::checkpoint::{self, Checkpoint, journal, name_of};
 use crate::config::Config;
-use crate::daemon::build::{LOG, lock};
+use crate::daemon::build::{LOG, lock, newest};
 use crate::daemon::recording::FOLDER as JOURNAL;
 use crate::example::Positions;
 use crate::stream::Kind;
@@ -23,11 +23,7 @@ const NO_STREAM: &str = "";
 pub fn reset(config: &Config, json: bool) -> Result<(), Failure> {
     let _lock = lock(&config.data_dir)?;
     let dir = config.in_data_dir(FOLDER);
-    let found = checkpoint::load_newest(&dir).map_err(|error| match error {
-        checkpoint::Error::Io { .. } => Failure::io(error),
-        other => Failure::config(other),
-    })?;
-    let Some(found) = found else {
+    let Some(found) = newest(config)? else {
         return Err(Failure::config(format!(
             "{}: there is no checkpoint, so there is no model to keep: start with an empty data_dir instead",
             dir.display()

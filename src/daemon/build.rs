@@ -184,6 +184,14 @@ pub(crate) fn lock(data_dir: &Path) -> Result<DirLock, Failure> {
     })
 }
 
+/// The newest checkpoint of the data folder that is whole.
+pub(crate) fn newest(config: &Config) -> Result<Option<checkpoint::Loaded>, Failure> {
+    checkpoint::load_newest(&config.in_data_dir(FOLDER)).map_err(|error| match error {
+        checkpoint::Error::Io { .. } => Failure::io(error),
+        other => Failure::config(other),
+    })
+}
+
 /// What the checkpoints of the data folder say.
 pub(super) struct Loaded {
     pub newest: Option<Checkpoint>,
@@ -193,11 +201,7 @@ pub(super) struct Loaded {
 
 pub(super) fn load(config: &Config) -> Result<Loaded, Failure> {
     let dir = config.in_data_dir(FOLDER);
-    let found = checkpoint::load_newest(&dir).map_err(|error| match error {
-        checkpoint::Error::Io { .. } => Failure::io(error),
-        other => Failure::config(other),
-    })?;
-    let Some(found) = found else {
+    let Some(found) = newest(config)? else {
         return Ok(Loaded {
             newest: None,
             last: None,

@@ -333,20 +333,17 @@ mod tests {
         let begin = Instant::now();
         let mut saver = Saver::new(&config, VecDeque::new(), None, begin);
         let mut written = 0;
+        let write_one = |saver: &mut Saver, now| {
+            let (waiter, lock) = (journal.waiter(), Arc::clone(&lock));
+            saver.save(now, &config, &learner, &source, waiter, lock);
+            saver.wait().unwrap();
+            u32::from(saver.finished().unwrap().is_some())
+        };
         // The daemon asks some fifty times a second.
         for tick in 0..HOURS * 3600 * 50 {
             let now = begin + Duration::from_millis(20 * tick);
             if saver.due(now, &learner, false) {
-                saver.save(
-                    now,
-                    &config,
-                    &learner,
-                    &source,
-                    journal.waiter(),
-                    Arc::clone(&lock),
-                );
-                saver.wait().unwrap();
-                written += u32::from(saver.finished().unwrap().is_some());
+                written += write_one(&mut saver, now);
             }
         }
         assert_eq!(written, 1);
@@ -358,16 +355,7 @@ mod tests {
         for tick in 0..1_000 {
             let now = begin + Duration::from_secs(HOURS * 3600) + Duration::from_millis(20 * tick);
             if saver.due(now, &learner, true) {
-                saver.save(
-                    now,
-                    &config,
-                    &learner,
-                    &source,
-                    journal.waiter(),
-                    Arc::clone(&lock),
-                );
-                saver.wait().unwrap();
-                written += u32::from(saver.finished().unwrap().is_some());
+                written += write_one(&mut saver, now);
             }
         }
         assert_eq!(written as usize, config.checkpoint.keep);

@@ -66,18 +66,22 @@ impl Secrets {
 
 /// Reads every file that the settings name, and makes none.
 pub(super) fn check(config: &Config) -> Result<(), Failure> {
-    if config.admin.token_file.is_empty() && !config.in_data_dir(ADMIN_TOKEN).exists() {
-        // The listener makes its own; any file that can be read stands in for it here.
-        let mut others = config.clone();
-        others.admin.token_file.clone_from(&config.http.token_file);
-        if others.admin.token_file.is_empty() {
-            tls("http", &config.http.tls_cert, &config.http.tls_key)?;
-            tls("admin", &config.admin.tls_cert, &config.admin.tls_key)?;
-            return Ok(());
-        }
-        return Secrets::open(&others).map(|_| ());
+    let read = |key: &str, path: &Path| match Tokens::read(path) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Failure::config(format!("{key}: {reason}"))),
+    };
+    if !config.http.token_file.is_empty() {
+        read("http.token_file", Path::new(&config.http.token_file))?;
     }
-    Secrets::open(config).map(|_| ())
+    let made = config.in_data_dir(ADMIN_TOKEN);
+    match config.admin.token_file.as_str() {
+        // Made at the first start.
+        "" if !made.exists() => {}
+        "" => read("admin.token_file", &made)?,
+        file => read("admin.token_file", Path::new(file))?,
+    }
+    tls("http", &config.http.tls_cert, &config.http.tls_key)?;
+    tls("admin", &config.admin.tls_cert, &config.admin.tls_key).map(|_| ())
 }
 
 fn tls(table: &str, cert: &str, key: &str) -> Result<Option<Arc<Tls>>, Failure> {

@@ -213,14 +213,10 @@ impl Learner {
         let core = self.core.as_mut().ok_or(Error::NoSchema)?;
         let mut report = core.step(&self.batch, &self.newcomers)?;
         report.taken = self.taken_back + report.examples;
-        // What a record counts for in a step: its weight among the others, times the one that it brought.
-        let counted = core.last.weights.iter().zip(&self.batch.importance);
-        let counted: Vec<f64> = counted
-            .map(|(weight, own)| weight * f64::from(*own))
-            .collect();
         self.senders.learned(
             &self.batch.senders,
-            &counted,
+            &core.last.weights,
+            &self.batch.importance,
             self.task.learner.sender_share,
         );
         self.watch_batch();

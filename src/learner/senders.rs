@@ -58,15 +58,18 @@ impl Senders {
         own <= share * all.max(floor)
     }
 
-    /// A batch was learned with these weights; none where nothing was learned of it.
-    pub fn learned(&mut self, senders: &[u64], weights: &[f64], share: f64) {
+    /// A batch was learned: what its records weighed among each other (nothing where nothing was learned of it), times the
+    /// weights that they brought, is what they counted for.
+    pub fn learned(&mut self, senders: &[u64], weights: &[f64], brought: &[f32], share: f64) {
         if share >= 1.0 {
             // Nobody asks, and one who asks later shall not hear of long ago.
             *self = Self::default();
             return;
         }
-        for (sender, weight) in senders.iter().zip(weights) {
-            let weight = (weight * UNIT).round().clamp(0.0, f64::from(MOST)) as u32;
+        for ((sender, weight), brought) in senders.iter().zip(weights).zip(brought) {
+            let weight = (weight * f64::from(*brought) * UNIT)
+                .round()
+                .clamp(0.0, f64::from(MOST)) as u32;
             self.add(*sender, weight);
         }
     }
@@ -145,7 +148,7 @@ mod tests {
             if batch.len() == 64 {
                 let weights: Vec<f64> = batch.iter().map(|one| weigh(*one)).collect();
                 // The window is there to be looked at, whatever the share.
-                window.learned(&batch, &weights, share.min(0.99));
+                window.learned(&batch, &weights, &vec![1.0; batch.len()], share.min(0.99));
                 batch.clear();
             }
         }
@@ -179,11 +182,11 @@ mod tests {
             };
             if window.admit(sender, weight, &batch, 0.2) {
                 batch.push(sender);
-                weights.push(f64::from(weight));
+                weights.push(weight);
                 taken += u64::from(sender == 1);
             }
             if batch.len() == 64 {
-                window.learned(&batch, &weights, 0.2);
+                window.learned(&batch, &vec![1.0; batch.len()], &weights, 0.2);
                 (batch, weights) = (Vec::new(), Vec::new());
             }
         }
@@ -195,7 +198,7 @@ mod tests {
         let mut even = Senders::default();
         for at in 0..20_000u64 {
             assert!(even.admit(at % 10, 1000.0, &[], 0.2), "{at}");
-            even.learned(&[at % 10], &[1000.0], 0.2);
+            even.learned(&[at % 10], &[1.0], &[1000.0], 0.2);
         }
     }
 
@@ -203,7 +206,7 @@ mod tests {
     fn records_that_weigh_nothing_shut_nobody_out() {
         let mut window = Senders::default();
         for at in 0..5_000u64 {
-            window.learned(&[at % 3], &[0.0], 0.2);
+            window.learned(&[at % 3], &[0.0], &[1.0], 0.2);
         }
         assert!(window.admit(7, 1.0, &[], 0.2));
     }
@@ -216,7 +219,7 @@ mod tests {
             assert!(window.admit(at * 7 % 10, 1.0, &batch, 0.2), "{at}");
             batch.push(at * 7 % 10);
             if batch.len() == 32 {
-                window.learned(&batch, &[1.0; 32], 0.2);
+                window.learned(&batch, &[1.0; 32], &[1.0; 32], 0.2);
                 batch.clear();
             }
         }
@@ -226,7 +229,7 @@ mod tests {
     fn a_window_goes_on_from_its_numbers_as_if_nothing_had_been() {
         let mut window = Senders::default();
         for at in 0..25_000u64 {
-            window.learned(&[at % 7], &[(at % 13) as f64 / 3.0], 0.15);
+            window.learned(&[at % 7], &[(at % 13) as f64 / 3.0], &[1.0], 0.15);
         }
         let mut state = State::default();
         window.save(&mut state);
@@ -239,7 +242,7 @@ mod tests {
                 window.admit(sender, 1.0, &other, 0.15)
             );
             for window in [&mut again, &mut window] {
-                window.learned(&[sender], &[0.3], 0.15);
+                window.learned(&[sender], &[0.3], &[1.0], 0.15);
             }
         }
         assert_eq!(again, window);
@@ -248,11 +251,11 @@ mod tests {
     #[test]
     fn a_batch_of_which_nothing_was_learned_weighs_nothing_and_an_unbounded_share_keeps_nothing() {
         let mut window = Senders::default();
-        window.learned(&[1], &[], 0.2);
+        window.learned(&[1], &[], &[1.0], 0.2);
         assert_eq!(window, Senders::default());
-        window.learned(&[1], &[1.0], 0.2);
+        window.learned(&[1], &[1.0], &[1.0], 0.2);
         assert_ne!(window, Senders::default());
-        window.learned(&[1], &[1.0], 1.0);
+        window.learned(&[1], &[1.0], &[1.0], 1.0);
         assert_eq!(window, Senders::default());
     }
 }

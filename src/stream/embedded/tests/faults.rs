@@ -197,9 +197,10 @@ fn a_bloated_file_is_written_anew_at_open_with_the_same_records() {
     log.retain_from(99);
     log.append_blocking(texts(0..10)).unwrap();
     let (bounds, large) = (log.bounds(), log.size().unwrap());
-    let records = read_all(&log, bounds.0);
+    let (records, name) = (read_all(&log, bounds.0), log.identity());
     drop(log);
     let log = EmbeddedLog::open(&place.path(), MIB).unwrap();
+    assert_eq!(log.identity(), name);
     let small = log.size().unwrap();
     assert!(
         small.file_bytes < large.file_bytes / 4,

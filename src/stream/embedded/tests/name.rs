@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bytes::Bytes;
 use redb::TableDefinition;
 use redb::backends::FileBackend;
 
@@ -30,26 +29,6 @@ fn a_log_keeps_its_name_and_answers_to_no_other() {
     log.append_blocking(texts(0..10)).unwrap();
     drop(log);
     assert_eq!(here.open().identity(), identity);
-}
-
-#[test]
-fn a_log_that_is_written_anew_keeps_its_name() {
-    let place = Place::new();
-    let log = EmbeddedLog::open(&place.path(), 64 * MIB).unwrap();
-    let identity = log.identity();
-    for i in 0..100u8 {
-        log.append_blocking(vec![Bytes::from(vec![i; 1 << 20])])
-            .unwrap();
-    }
-    drop(log);
-    let log = EmbeddedLog::open(&place.path(), MIB).unwrap();
-    log.retain_from(99);
-    log.append_blocking(texts(0..10)).unwrap();
-    let large = log.size().unwrap().file_bytes;
-    drop(log);
-    let log = EmbeddedLog::open(&place.path(), MIB).unwrap();
-    assert!(log.size().unwrap().file_bytes < large / 4, "not anew");
-    assert_eq!(log.identity(), identity);
 }
 
 #[test]
