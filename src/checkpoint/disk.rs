@@ -83,40 +83,6 @@ pub trait Handle: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-impl Disk for std::sync::Arc<dyn Disk> {
-    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        (**self).list(dir)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        (**self).read(path)
-    }
-
-    fn reader(&self, path: &Path) -> io::Result<(Box<dyn Read>, u64)> {
-        (**self).reader(path)
-    }
-
-    fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        (**self).make_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        (**self).sync_dir(dir)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
-        (**self).open(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        (**self).rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        (**self).remove(path)
-    }
-}
-
 /// True when a disk, or a quota, has no room left.
 pub(crate) fn is_no_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};

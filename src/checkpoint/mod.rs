@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use export::export_safetensors;
 pub use lock::{DirLock, LockError};
-pub use save::{save, save_on};
+pub use save::{Written, save, save_on};
 pub use scrub::{Scrubbed, scrub, scrub_on};
 
 use disk::{Disk, Os};
@@ -179,6 +179,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint stands, but a crash may still take it away, or bring back an older one that was removed.
+    #[error("{}: written, but {reason}", path.display())]
+    Unsettled {
+        /// The file.
+        path: PathBuf,
+        /// What could not be done then.
         reason: String,
     },
     /// A newer skewd wrote it.

@@ -12,12 +12,22 @@ const TEMPORARY: &str = ".writing-checkpoint";
 /// How such names began in earlier versions, too.
 const TEMPORARY_PREFIX: &str = ".writing-";
 
+/// A checkpoint that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// Its file.
+    pub path: PathBuf,
+    /// Files that stand now, this one included: whoever forgets what older ones need counts so many.
+    pub standing: usize,
+}
+
 /// Writes a checkpoint into `dir` (made if needed) and removes the oldest ones beyond `keep`. Only the holder of the
 /// data folder's lock may call it.
 ///
 /// # Errors
-/// When it is not durable; the older checkpoints are then untouched.
-pub fn save(dir: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, Error> {
+/// When it is not durable; the older checkpoints are then untouched. With [`Error::Unsettled`] the file stands, and
+/// whoever forgets what older ones need must count it among them.
+pub fn save(dir: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<Written, Error> {
     save_on(&Os, dir, checkpoint, keep)
 }
 
@@ -30,7 +40,7 @@ pub fn save_on(
     dir: &Path,
     checkpoint: &Checkpoint,
     keep: usize,
-) -> Result<PathBuf, Error> {
+) -> Result<Written, Error> {
     disk.make_dir(dir).map_err(at(dir))?;
     sweep(disk, dir)?;
     // Numbers, not steps: after a fall back to an older state the next file is still the newest.
@@ -50,12 +60,24 @@ pub fn save_on(
         return Err(error);
     }
     crash::point("checkpoint.after_rename");
+    match settle(disk, dir, keep) {
+        Ok(standing) => Ok(Written { path, standing }),
+        Err(error) => Err(Error::Unsettled {
+            path,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// Makes the names durable, and removes the files beyond `keep`; the number of those that are left.
+fn settle(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<usize, Error> {
     disk.sync_dir(dir).map_err(at(dir))?;
-    if prune(disk, dir, keep)? {
+    let (removed, left) = prune(disk, dir, keep)?;
+    if removed > 0 {
         // The journal lets go of what only those files needed: they must not come back.
         disk.sync_dir(dir).map_err(at(dir))?;
     }
-    Ok(path)
+    Ok(left)
 }
 
 fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -97,19 +119,20 @@ fn sweep(disk: &dyn Disk, dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what is older than the newest `keep` whole files. Damaged ones do not count, so that they never push out a
-/// file that can be used. True when any was removed.
-fn prune(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<bool, Error> {
-    let (mut whole, mut removed) = (0, false);
-    for (_, path) in files(disk, dir)?.iter().rev() {
+/// Removes what is older than the newest `keep` whole files, and counts what is removed and what is left. Damaged ones do
+/// not count as whole, so that they never push out a file that can be used.
+fn prune(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<(usize, usize), Error> {
+    let found = files(disk, dir)?;
+    let (mut whole, mut removed) = (0, 0);
+    for (_, path) in found.iter().rev() {
         if whole >= keep.max(1) {
             disk.remove(path).map_err(at(path))?;
-            removed = true;
+            removed += 1;
         } else if is_whole(disk, path).unwrap_or(false) {
             whole += 1;
         }
     }
-    Ok(removed)
+    Ok((removed, found.len() - removed))
 }
 
 /// Whether the file's length is what its beginning says; its content is looked at when it is loaded.

@@ -1,11 +1,15 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::state::Blob;
+
+fn save(dir: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<PathBuf, Error> {
+    super::save(dir, checkpoint, keep).map(|written| written.path)
+}
 
 fn sample(step: u64) -> Checkpoint {
     let mut state = State::default();

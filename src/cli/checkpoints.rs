@@ -160,9 +160,9 @@ pub fn save_replay(dir: &Path, config: &Config, learner: &Learner) -> Result<(),
             "nothing was learned, so there is nothing to save: fewer examples than one batch",
         ));
     };
-    let path = checkpoint::save(&dir.join(FOLDER), &checkpoint, config.checkpoint.keep)
+    let written = checkpoint::save(&dir.join(FOLDER), &checkpoint, config.checkpoint.keep)
         .map_err(Failure::io)?;
-    println!("checkpoint: {}", path.display());
+    println!("checkpoint: {}", written.path.display());
     Ok(())
 }
 

@@ -41,7 +41,9 @@ pub fn reset(config: &Config, json: bool) -> Result<(), Failure> {
     if config.source.kind == Kind::Embedded {
         EmbeddedLog::rename(&config.in_data_dir(LOG)).map_err(Failure::io)?;
     }
-    let path = checkpoint::save(&dir, &checkpoint, config.checkpoint.keep).map_err(Failure::io)?;
+    let path = checkpoint::save(&dir, &checkpoint, config.checkpoint.keep)
+        .map_err(Failure::io)?
+        .path;
     let aside_text = aside.as_ref().map_or_else(
         || "there was none".to_owned(),
         |to| format!("moved to {}", to.display()),

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 
 use super::build::{DEAD_LETTERS, LOG, check_features, load, lock, revive};
 use super::{Failure, http, recording, secrets};
-use crate::checkpoint::journal;
 use crate::config::Config;
 use crate::model;
 use crate::stream::Kind;
@@ -79,9 +78,7 @@ fn state(config: &Config) -> Result<Vec<String>, Failure> {
     let (learner, _) = revive(config, saved.newest.as_ref())?;
     check_features(config, &learner)?;
     let taken = saved.newest.as_ref().map_or(0, |newest| newest.taken);
-    let journal = config.in_data_dir(recording::FOLDER);
-    journal::read_all(&journal, taken)
-        .map_err(|error| Failure::config(format!("{}: {error}", journal.display())))?;
+    recording::recorded_after(&config.in_data_dir(recording::FOLDER), taken)?;
     Ok(vec![match (&saved.newest, &saved.last) {
         (Some(newest), Some(last)) => {
             format!("checkpoint {} with {} examples", last.name, newest.examples)

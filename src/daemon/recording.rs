@@ -1,6 +1,7 @@
 //! Repeating the batches that the journal holds after the checkpoint, and recording those that come then.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -75,6 +76,17 @@ fn ends(entries: &[Entry]) -> Positions {
     last
 }
 
+/// What was recorded after the state with so many examples taken.
+pub(super) fn recorded_after(dir: &Path, taken: u64) -> Result<Vec<Entry>, Failure> {
+    journal::read_all(dir, taken).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Failure::config(format!(
+            "{error}; restore the file, or move the folder {} away to go on from the checkpoint without it",
+            dir.display()
+        )),
+        _ => Failure::io(format!("{}: {error}", dir.display())),
+    })
+}
+
 impl Recording {
     /// Reads what was recorded after the checkpoint. Answers the settings to begin with, too (until the recorded batches
     /// were repeated they are those of that time), and where the stream begins.
@@ -86,13 +98,7 @@ impl Recording {
     ) -> Result<(Self, Config, Positions), Failure> {
         let dir = config.in_data_dir(FOLDER);
         let taken = saved.map_or(0, |saved| saved.taken);
-        let entries = journal::read_all(&dir, taken).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Failure::config(format!(
-                "{error}; restore the file, or move the folder {} away to go on from the checkpoint without it",
-                dir.display()
-            )),
-            _ => Failure::io(format!("{}: {error}", dir.display())),
-        })?;
+        let entries = recorded_after(&dir, taken)?;
         let then = match saved {
             Some(saved) => saved.settings.as_object().map(changing),
             None => (!entries.is_empty()).then(|| first_settings(&entries)),

@@ -38,7 +38,24 @@ pub(super) struct Saved {
     pub positions: Positions,
 }
 
-type Write = JoinHandle<Result<Saved, String>>;
+/// Why a checkpoint was not written.
+struct Unwritten {
+    reason: String,
+    /// Where it stands if its file is there all the same.
+    stands: Option<(u64, Positions)>,
+}
+
+impl From<&str> for Unwritten {
+    fn from(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            stands: None,
+        }
+    }
+}
+
+/// The checkpoint, and how many stand now.
+type Write = JoinHandle<Result<(Saved, usize), Unwritten>>;
 
 /// Writes checkpoints one at a time.
 pub(super) struct Saver {
@@ -176,10 +193,10 @@ impl Saver {
             .spawn(move || {
                 // A checkpoint never stands after what the journal can tell.
                 if !journal.wait_for(checkpoint.taken, JOURNAL_WITHIN) {
-                    return Err("the journal up to it is not durable".to_owned());
+                    return Err("the journal up to it is not durable".into());
                 }
                 if !lock.is_in_place() {
-                    return Err("the lock of the data folder is lost".to_owned());
+                    return Err("the lock of the data folder is lost".into());
                 }
                 write(&dir, checkpoint, boundary, keep)
             });
@@ -219,11 +236,11 @@ impl Saver {
             return Ok(());
         };
         match write.join() {
-            Ok(Ok(saved)) => {
+            Ok(Ok((saved, standing))) => {
                 tracing::info!(name = %saved.name, examples = saved.examples, "checkpoint written");
                 telemetry::record_checkpoint(true);
                 self.kept.push_back((saved.taken, saved.positions.clone()));
-                while self.kept.len() > self.settings.keep {
+                while self.kept.len() > standing {
                     self.kept.pop_front();
                 }
                 self.last = Some(saved);
@@ -231,7 +248,9 @@ impl Saver {
                 self.fresh = true;
                 Ok(())
             }
-            Ok(Err(reason)) => {
+            Ok(Err(Unwritten { reason, stands })) => {
+                // A file that stands counts until those beyond `keep` are surely gone: nothing that it needs is forgotten.
+                self.kept.extend(stands);
                 tracing::error!(%reason, "a checkpoint could not be written; the older ones stay, trying again");
                 telemetry::record_checkpoint(false);
                 (self.failed, self.outdated) = (true, true);
@@ -271,17 +290,24 @@ fn write(
     checkpoint: Checkpoint,
     boundary: Positions,
     keep: usize,
-) -> Result<Saved, String> {
+) -> Result<(Saved, usize), Unwritten> {
     match checkpoint::save(dir, &checkpoint, keep) {
-        Ok(path) => Ok(Saved {
-            name: checkpoint::name_of(&path),
-            digest: checkpoint.digest,
-            examples: checkpoint.examples,
-            taken: checkpoint.taken,
-            boundary,
-            positions: checkpoint.positions,
+        Ok(written) => {
+            let saved = Saved {
+                name: checkpoint::name_of(&written.path),
+                digest: checkpoint.digest,
+                examples: checkpoint.examples,
+                taken: checkpoint.taken,
+                boundary,
+                positions: checkpoint.positions,
+            };
+            Ok((saved, written.standing))
+        }
+        Err(error) => Err(Unwritten {
+            reason: error.to_string(),
+            stands: matches!(error, checkpoint::Error::Unsettled { .. })
+                .then_some((checkpoint.taken, checkpoint.positions)),
         }),
-        Err(error) => Err(error.to_string()),
     }
 }
 

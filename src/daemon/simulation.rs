@@ -30,7 +30,7 @@ const PARTS: u64 = 4;
 const EVENTS: u64 = 200;
 
 /// Seeds that once failed, for ever.
-const FAILED_ONCE: &[u64] = &[1288, 1511, 1942, 3341, 4777];
+const FAILED_ONCE: &[u64] = &[1288, 1511, 1942, 3341, 4777, 6732, 2110, 2751, 2857];
 
 /// A deliberately broken daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -306,3 +306,39 @@ fn the_crash_test_notices_a_daemon_that_breaks_its_promises() {
         );
     }
 }
+
+#[test]
+fn a_bit_that_flips_in_the_journal_is_named_and_what_it_held_is_learned_again_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut settings = HASTY.to_vec();
+    settings.push("schema.discover_records=100");
+    let daemon = Daemon::start(&data, &settings);
+    for chunk in as_json(&rows(600, 71)).chunks(60) {
+        daemon.feed(chunk);
+        pause(12);
+    }
+    daemon.wait_for_examples(600);
+    daemon.kill();
+    let first = data
+        .join("journal")
+        .join("journal-00000000000000000000.skewd");
+    let mut bytes = std::fs::read(&first).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 8;
+    std::fs::write(&first, &bytes).unwrap();
+    let place = format!("data_dir={}", data.display());
+    for command in ["check", "serve"] {
+        let answer = skewd(&[command, "--set", &place]);
+        let said = String::from_utf8(answer.stderr).unwrap();
+        assert_eq!(answer.status.code(), Some(78), "{command}: {said}");
+        for words in ["damaged at byte", "restore the file", "move the folder"] {
+            assert!(said.contains(words), "{command}: {said}");
+        }
+    }
+    assert!(std::fs::read(&first).unwrap() == bytes, "it was changed");
+    std::fs::rename(data.join("journal"), dir.path().join("away")).unwrap();
+    let daemon = Daemon::start(&data, &settings);
+    daemon.wait_for_examples(600);
+    assert_eq!(daemon.stop(), Some(0));
+}

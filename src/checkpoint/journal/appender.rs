@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::reader::{Tail, contents};
-use super::{HEAD_BYTES, Hash, MAGIC, VERSION, chain, files, path_of};
+use super::{HEAD_BYTES, Hash, MAGIC, VERSION, chain, files, mark, path_of, reach_of};
 use crate::checkpoint::disk::{Disk, Handle};
 use crate::crash;
 use crate::learner::recorded::Entry;
@@ -22,22 +23,27 @@ pub(crate) enum Order {
 
 /// Appends to the newest file.
 pub(crate) struct Appender {
-    disk: Box<dyn Disk>,
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     max_bytes: u64,
     file: Box<dyn Handle>,
+    /// Examples taken before its first entry.
+    first: u64,
     /// Length of the whole entries; what lies beyond is cut off before the next write.
     length: u64,
     hash: Hash,
     /// Examples taken after the last entry.
     taken: u64,
+    /// A state after so many examples needs nothing of this file.
+    reach: u64,
 }
 
 impl Appender {
     /// Opens the journal to go on after `taken` examples; entries beyond are cut off.
-    pub fn open(disk: Box<dyn Disk>, dir: &Path, taken: u64, max_bytes: u64) -> io::Result<Self> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, taken: u64, max_bytes: u64) -> io::Result<Self> {
         disk.make_dir(dir)?;
         let mut hash = Hash::default();
+        let mut last = None;
         for (first, path) in files(&*disk, dir)? {
             if first > taken {
                 // A future that nobody has seen: its batches were not served.
@@ -50,22 +56,29 @@ impl Appender {
                 disk.remove(&path)?;
                 continue;
             }
+            found.tail.check(&path, taken)?;
             let known = found.entries.partition_point(|entry| entry.taken <= taken);
-            if known < found.entries.len() || found.tail != Tail::Whole {
-                let mut file = disk.open(&path)?;
-                file.set_length(found.end_of(known))?;
-                file.sync()?;
+            let is_cut = known < found.entries.len() || matches!(found.tail, Tail::Torn(_));
+            if is_cut {
+                disk.open(&path)?.set_length(found.end_of(known))?;
             }
             hash = found.hash_after(known);
+            last = Some(path);
+        }
+        // A process that was killed may have left entries that no disk has yet: from here on they count as durable.
+        if let Some(path) = last {
+            disk.open(&path)?.sync()?;
         }
         let (file, length) = begin(&*disk, dir, taken, &hash)?;
         Ok(Self {
             dir: dir.to_owned(),
             max_bytes,
             file,
+            first: taken,
             length,
             hash,
             taken,
+            reach: taken + u64::from(length > HEAD_BYTES as u64),
             disk,
         })
     }
@@ -95,7 +108,8 @@ impl Appender {
     }
 
     fn append(&mut self, orders: &[Order]) -> io::Result<()> {
-        let (mut bytes, mut hash, mut taken) = (Vec::new(), self.hash, self.taken);
+        let (mut hash, mut taken, mut reach) = (self.hash, self.taken, self.reach);
+        let mut bytes = mark(self.length, reach).to_vec();
         for order in orders {
             if let Order::Entry(entry) = order {
                 let json = serde_json::to_vec(entry).map_err(io::Error::other)?;
@@ -103,7 +117,7 @@ impl Appender {
                 bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());
                 bytes.extend_from_slice(&json);
                 bytes.extend_from_slice(&hash);
-                taken = entry.taken;
+                (taken, reach) = (entry.taken, reach_of(entry));
             }
         }
         // After a sync that failed all of it is written again: what the first attempt left is worth nothing.
@@ -112,14 +126,18 @@ impl Appender {
         crash::point("journal.before_sync");
         self.file.sync()?;
         crash::point("journal.after_sync");
-        (self.hash, self.taken) = (hash, taken);
+        (self.hash, self.taken, self.reach) = (hash, taken, reach);
         self.length += bytes.len() as u64;
+        // The next append writes it again. Until then it need not be there: it only tells damage from a crash.
+        let _ = self.file.write_at(self.length, &mark(self.length, reach));
         Ok(())
     }
 
     fn turn(&mut self, keep_from: u64) -> io::Result<()> {
-        if self.length > HEAD_BYTES as u64 {
+        // A file that holds changes alone would get the name that it has.
+        if self.taken > self.first {
             (self.file, self.length) = begin(&*self.disk, &self.dir, self.taken, &self.hash)?;
+            self.first = self.taken;
         }
         let files = files(&*self.disk, &self.dir)?;
         let mut bytes = 0;
@@ -155,6 +173,9 @@ fn begin(
         file.set_length(0)?;
         file.write_at(0, &head(taken, hash))?;
         length = HEAD_BYTES as u64;
+    } else {
+        // Marks may follow what an older skewd wrote.
+        file.write_at(MAGIC.len() as u64, &VERSION.to_le_bytes())?;
     }
     file.sync()?;
     disk.sync_dir(dir)?;

@@ -202,7 +202,7 @@ impl End {
         match &mut self.appender {
             Some(appender) => Ok(appender),
             closed => {
-                let disk = Box::new(Arc::clone(&self.disk));
+                let disk = Arc::clone(&self.disk);
                 let opened = Appender::open(disk, &self.dir, self.taken, self.max_bytes)?;
                 Ok(closed.insert(opened))
             }

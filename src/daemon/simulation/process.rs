@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::core::{Core, End, io, wrong};
 use super::disk::SimDisk;
@@ -86,7 +87,7 @@ impl Process {
         let kept = connected(disk, taken)?;
         let end = entries.last().map_or(taken, |entry| entry.taken);
         let appender =
-            Appender::open(Box::new(disk.clone()), Path::new(JOURNAL), end, 4000).map_err(io)?;
+            Appender::open(Arc::new(disk.clone()), Path::new(JOURNAL), end, 2500).map_err(io)?;
         let mut core = Core::new(config, saved.as_ref(), mutant)?;
         core.states.clone_from(&memory.states);
         let cursor = saved
@@ -301,9 +302,12 @@ impl Process {
                 }
             }
         }
-        checkpoint::save_on(&self.disk, Path::new(CHECKPOINTS), &saved, 3).map_err(io)?;
-        self.kept.push_back(saved.taken);
-        while self.kept.len() > 3 {
+        let written = checkpoint::save_on(&self.disk, Path::new(CHECKPOINTS), &saved, 3);
+        if matches!(written, Ok(_) | Err(checkpoint::Error::Unsettled { .. })) {
+            self.kept.push_back(saved.taken);
+        }
+        let standing = written.map_err(io)?.standing;
+        while self.kept.len() > standing {
             self.kept.pop_front();
         }
         let keep_from = match self.mutant {

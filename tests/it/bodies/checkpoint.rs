@@ -69,6 +69,6 @@ pub fn run(data: &[u8]) {
 
 fn saved(checkpoint: &Checkpoint) -> Vec<u8> {
     let disk = Memory::default();
-    let path = save_on(&disk, Path::new(DIR), checkpoint, 1).expect("memory does not fail");
-    disk.read(&path).expect("it was just written")
+    let written = save_on(&disk, Path::new(DIR), checkpoint, 1).expect("memory does not fail");
+    disk.read(&written.path).expect("it was just written")
 }

@@ -9,13 +9,14 @@ use skewd::learner::recorded::Entry;
 use super::memory::Memory;
 
 const DIR: &str = "data/journal";
-const HEAD: &[u8] = b"SKEWDJNL\x01\0\0\0";
+const HEAD: &[u8] = b"SKEWDJNL\x02\0\0\0";
 const HASH_BYTES: usize = 16;
 
 /// Bits of the first byte.
 const FROM_TEXTS: u8 = 1;
 const TWO: u8 = 2;
 const TORN: u8 = 4;
+const MARKED: u8 = 8;
 /// Between two files.
 const BETWEEN: &[u8] = b"\n\n";
 
@@ -37,7 +38,7 @@ pub fn run(data: &[u8]) {
         let mut bytes = if what & FROM_TEXTS == 0 {
             part.to_vec()
         } else {
-            file_of(part, *first, &mut hash)
+            file_of(part, *first, &mut hash, what & MARKED != 0)
         };
         if what & TORN != 0 {
             bytes.pop();
@@ -55,13 +56,13 @@ pub fn run(data: &[u8]) {
         );
         check_text(entry);
     }
-    if what == &FROM_TEXTS {
+    if what & !MARKED == FROM_TEXTS {
         compare(rest, taken, &entries);
     }
 }
 
-/// A journal file with an entry a line.
-fn file_of(texts: &[u8], examples: u64, hash: &mut [u8; HASH_BYTES]) -> Vec<u8> {
+/// A journal file with an entry a line, and perhaps a mark behind each.
+fn file_of(texts: &[u8], examples: u64, hash: &mut [u8; HASH_BYTES], is_marked: bool) -> Vec<u8> {
     let mut bytes = HEAD.to_vec();
     bytes.extend_from_slice(&examples.to_le_bytes());
     bytes.extend_from_slice(hash);
@@ -72,6 +73,15 @@ fn file_of(texts: &[u8], examples: u64, hash: &mut [u8; HASH_BYTES]) -> Vec<u8> 
         bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
         bytes.extend_from_slice(text);
         bytes.extend_from_slice(hash);
+        if is_marked {
+            let reach = serde_json::from_slice::<Entry>(text).map_or(0, |entry| entry.taken);
+            let place = [(bytes.len() as u64).to_le_bytes(), reach.to_le_bytes()].concat();
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&[0; HASH_BYTES]).update(&place);
+            bytes.extend_from_slice(&[0; 4]);
+            bytes.extend_from_slice(&reach.to_le_bytes());
+            bytes.extend_from_slice(&hasher.finalize().as_bytes()[..HASH_BYTES]);
+        }
     }
     bytes
 }
