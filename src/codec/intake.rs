@@ -157,6 +157,21 @@ impl Intake {
         Ok(())
     }
 
+    /// Whether [`Intake::finish_discovery`] would find a schema in the records that wait; nothing comes out.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn can_finish_discovery(&mut self) -> Result<(), String> {
+        let Some(discovery) = &mut self.discovery else {
+            return Ok(());
+        };
+        let (records, counted) = (discovery.len(), discovery.counts().labelled);
+        match discovery.schema(&self.settings) {
+            (Some(_), _) => Ok(()),
+            (None, _) => Err(self.nothing_found(records, counted)),
+        }
+    }
+
     /// The schema, once it is known.
     #[must_use]
     pub fn schema(&self) -> Option<&Arc<Schema>> {

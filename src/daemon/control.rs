@@ -215,10 +215,14 @@ impl Trainer {
         if self.recording.is_repeating() {
             return Ok(Err(refuse(503, REPEATING)));
         }
-        let held = self.intake.buffered() as u64;
-        if let Err(reason) = self.intake.finish_discovery(&mut self.arrivals) {
+        // Who is refused has changed nothing: the records go on waiting.
+        if let Err(reason) = self.intake.can_finish_discovery() {
             return Ok(Err(refuse(409, &reason)));
         }
+        let held = self.intake.buffered() as u64;
+        self.intake
+            .finish_discovery(&mut self.arrivals)
+            .map_err(Failure::internal)?;
         self.recording
             .note(self.learner.taken(), Change::Discover(held));
         self.learn()?;

@@ -63,20 +63,7 @@ impl Snapshot {
         let mut inputs = Vec::with_capacity(rows.len() * self.encoder.width());
         self.encoder
             .encode(rows.iter().map(|row| &**row), &mut inputs);
-        let mut probabilities = vec![0.0; rows.len() * self.classes.len()];
-        for speaker in &self.speakers {
-            let own = self.inputs_of(&inputs, speaker.width);
-            let spoken = speaker
-                .model
-                .probabilities(&own, rows.len())
-                .map_err(|error| error.to_string())?;
-            for (sum, p) in probabilities.iter_mut().zip(spoken) {
-                *sum += speaker.share * p;
-            }
-        }
-        if !probabilities.iter().all(|p| p.is_finite()) {
-            return Err("the model's output is not finite".to_owned());
-        }
+        let mut probabilities = self.mixed(&inputs, rows.len())?;
         Ok(probabilities
             .chunks_exact_mut(self.classes.len().max(1))
             .map(|row| {
@@ -89,6 +76,59 @@ impl Snapshot {
                 }
             })
             .collect())
+    }
+
+    /// What the speakers say together of each row.
+    fn mixed(&self, inputs: &[f32], rows: usize) -> Result<Vec<f32>, String> {
+        let spoken: Vec<Vec<f32>> = self
+            .speakers
+            .iter()
+            .map(|speaker| {
+                let own = self.inputs_of(inputs, speaker.width);
+                speaker.model.probabilities(&own, rows)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        let mut mixed = vec![0.0; rows * self.classes.len()];
+        for (speaker, spoken) in self.speakers.iter().zip(&spoken) {
+            for (sum, p) in mixed.iter_mut().zip(spoken) {
+                *sum += speaker.share * p;
+            }
+        }
+        let classes = self.classes.len().max(1);
+        for (row, mixed) in mixed.chunks_exact_mut(classes).enumerate() {
+            if !mixed.iter().all(|p| p.is_finite()) {
+                let said = spoken
+                    .iter()
+                    .map(|spoken| &spoken[row * classes..][..classes]);
+                self.mix_sound(said, mixed)?;
+            }
+        }
+        Ok(mixed)
+    }
+
+    /// A row without the speakers who say nothing finite of it: a learner that is driven too far (the guard brings it back
+    /// with the next batches) must not silence the others.
+    fn mix_sound<'a>(
+        &self,
+        said: impl Iterator<Item = &'a [f32]>,
+        mixed: &mut [f32],
+    ) -> Result<(), String> {
+        mixed.fill(0.0);
+        let mut heard = 0.0;
+        for (speaker, said) in self.speakers.iter().zip(said) {
+            if said.iter().all(|p| p.is_finite()) {
+                heard += speaker.share;
+                for (sum, p) in mixed.iter_mut().zip(said) {
+                    *sum += speaker.share * p;
+                }
+            }
+        }
+        if heard <= 0.0 {
+            return Err("the model's output is not finite".to_owned());
+        }
+        mixed.iter_mut().for_each(|p| *p /= heard);
+        Ok(())
     }
 
     /// The first `wanted` inputs of each row, and the recent class shares after them where they are inputs.

@@ -96,6 +96,16 @@ fn nothing_is_predicted_before_anything_was_learned() {
     assert!(answer.to_string().contains("model_not_ready"), "{answer}");
     assert_eq!(daemon.get("/healthz").0, 200);
     assert_eq!(daemon.get("/readyz").0, 503);
+    // Who asks too early is refused, and nothing that waits is given up for it.
+    daemon.feed(&[r#"{"a":1,"b":2,"c":3,"d":4}"#.to_owned()]);
+    daemon.wait_for("a record to wait", |model| {
+        model["discovering"]["unlabelled"] == 1
+    });
+    let (status, answer) = daemon.admin("POST", "/v1/discover", "");
+    assert_eq!(status, 409, "{answer}");
+    let (_, model) = daemon.get("/v1/model");
+    assert_eq!(model["discovering"]["unlabelled"], 1, "{model}");
+    assert_eq!(model["counts"]["unlabelled"], 0, "{model}");
     // A slow start: records wait for the schema until an operator says that these are enough.
     daemon.feed(&as_json(&rows(100, 3)));
     let (status, answer) = daemon.admin("POST", "/v1/discover", "");
