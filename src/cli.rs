@@ -14,6 +14,7 @@ pub mod demo;
 pub mod grid;
 pub mod health;
 pub mod lane;
+mod pipeline;
 pub mod plot;
 pub mod produce;
 mod recorded;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) mod ahead;
 pub(crate) mod build;
 pub(crate) mod changes;
 mod control;
@@ -14,6 +15,7 @@ pub(crate) mod open;
 mod poison;
 pub(crate) mod preflight;
 mod publish;
+mod reading;
 pub(crate) mod recording;
 mod saver;
 mod scrub;
@@ -29,30 +31,28 @@ use crate::crash;
 use crate::example::{Arrival, Outcome, Record};
 use crate::learner::waiting::Waiting;
 use crate::learner::{Event, Learner, StepReport};
-use crate::stream::{self, Polled, Source};
+use crate::stream::Source;
 use crate::telemetry::Meters;
 
+use ahead::Ahead;
 use control::{Control, Holding};
 use letters::Letters;
 use poison::Poison;
 use publish::{Moment, Publisher, Shared};
+use reading::POLL_WAIT;
 use recording::Recording;
 use saver::Saver;
 use scrub::Scrubber;
 
-/// Records taken from the source at once: few enough that commands and linger are never far away.
-const POLL_RECORDS: usize = 1024;
-/// Longest wait for records, so that a stop or a command is noticed soon.
-const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How often the lock of the data folder is looked at.
 const LOOK_AT_LOCK: Duration = Duration::from_millis(200);
-/// Pause before a source that failed is asked again.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// The learner's thread: everything that learning needs, in one place, moved by one loop.
 struct Trainer {
     config: Config,
     source: Box<dyn Source>,
+    /// Decodes records while others are learned. What is inside was read and is not learned: the positions do not know it.
+    ahead: Ahead,
     intake: Intake,
     learner: Learner,
     letters: Letters,
@@ -85,7 +85,7 @@ impl Trainer {
             {
                 self.poll()?;
                 self.repeat()?;
-                self.decode();
+                self.decode()?;
                 self.learn()?;
                 self.linger()?;
             } else {
@@ -94,44 +94,6 @@ impl Trainer {
             self.tell()?;
         }
         self.finish()
-    }
-
-    /// Asks the source for records.
-    fn poll(&mut self) -> Result<(), Failure> {
-        match self
-            .source
-            .poll(self.patience(), POLL_RECORDS, &mut self.records)
-        {
-            Ok(Polled::Records | Polled::Idle) => {}
-            Ok(Polled::End) => self.control.halt("the source has ended".to_owned()),
-            Err(stream::Error::Halt(halt)) => {
-                tracing::error!(reason = %halt, "training stops; predictions go on");
-                self.control.halt(halt.to_string());
-            }
-            Err(error @ stream::Error::Dead(_)) => return Err(Failure::internal(error)),
-            Err(error) => {
-                if self.control.complain(Instant::now()) {
-                    tracing::warn!(%error, "the source failed; trying again");
-                }
-                std::thread::sleep(RETRY_WAIT);
-            }
-        }
-        Ok(())
-    }
-
-    /// Records -> arrivals; rejects go to the dead letters.
-    fn decode(&mut self) {
-        self.meters.consumed(&self.records);
-        for record in self.records.drain(..) {
-            self.waiting.enters(&record);
-            self.intake.push(record, &mut self.arrivals);
-        }
-        for warning in self.intake.take_warnings() {
-            tracing::warn!("{warning}");
-        }
-        for notice in self.intake.take_notices() {
-            self.learner.notice(notice);
-        }
     }
 
     /// Arrivals -> steps.
@@ -293,6 +255,7 @@ impl Trainer {
                 .or_else(|| self.scrubber.trouble()),
             poison: self.poison.trouble(),
             durable: self.recording.journal.durable(),
+            ahead: self.ahead.inside(),
         };
         self.publisher.publish(
             moment,
@@ -340,22 +303,6 @@ impl Trainer {
             self.recording.journal.waiter(),
             Arc::clone(&self.lock),
         );
-    }
-
-    fn linger_time(&self) -> Option<Duration> {
-        self.learner
-            .settings()
-            .batch_linger_ms
-            .get()
-            .map(|ms| Duration::from_secs_f64(ms / 1000.0))
-    }
-
-    /// How long to wait for records: never past the moment when a waiting batch must be learned.
-    fn patience(&self) -> Duration {
-        match (self.linger_time(), self.waiting_since) {
-            (Some(linger), Some(since)) => linger.saturating_sub(since.elapsed()).min(POLL_WAIT),
-            _ => POLL_WAIT,
-        }
     }
 }
 

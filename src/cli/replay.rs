@@ -1,37 +1,21 @@
 //! `skewd replay`: the daemon's pipeline over recorded examples, at full speed.
-//!
-//! One thread reads and decodes; the learners run on the other cores and see every record in the same order.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::lane::Lane;
 use super::report::{Input, LearnerReport, Report, write_predictions};
-use super::{Failure, ReplayArgs, grid, plot, recorded};
-use crate::codec::{Intake, Schema};
+use super::{Failure, ReplayArgs, grid, pipeline, plot, recorded};
+use crate::codec::Intake;
 use crate::config::Config;
 use crate::evaluate::{Exact, PerClass};
 use crate::example::{Arrival, Outcome};
-use crate::learner::{Event, StepReport};
+use crate::stream;
 use crate::stream::file::FileSource;
-use crate::stream::{self, Polled, Source};
-
-/// Records that travel together from the decoder to the learners, few enough to arrive in a cache.
-const CHUNK_RECORDS: usize = 512;
-/// Chunks that may wait for a learner: enough to keep it busy, little memory.
-const CHUNKS_WAITING: usize = 8;
-
-/// Decoded records, shared by every learner.
-struct Chunk {
-    schema: Option<Arc<Schema>>,
-    last_pass_begins: bool,
-    arrivals: Vec<Arrival>,
-}
 
 /// What the decoder counted.
 #[derive(Default)]
@@ -52,7 +36,7 @@ pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
         return finish(
             config,
             args,
-            vec![(0, lane)],
+            vec![lane],
             counted,
             started.elapsed().as_secs_f64(),
         );
@@ -67,27 +51,14 @@ pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
     }
     let started = Instant::now();
     let bar = progress_bar(source.bytes_total() * u64::from(args.passes));
-    let (mut lanes, counted) = std::thread::scope(|scope| {
-        let (inputs, workers) = start_workers(scope, lanes);
-        let counted = decode(&mut source, &mut intake, args, &inputs, &bar);
-        drop(inputs);
-        let mut lanes = Vec::new();
-        for worker in workers {
-            let done = worker
-                .join()
-                .map_err(|_| Failure::internal("a learner's thread died"))?;
-            lanes.extend(done.map_err(Failure::internal)?);
-        }
-        lanes.sort_by_key(|(place, _)| *place);
-        Ok::<_, Failure>((lanes, counted?))
-    })?;
+    let (mut lanes, counted) = pipeline::run(&mut source, &mut intake, args, lanes, &bar)?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     intake.end();
     for warning in intake.take_warnings() {
         tracing::warn!("{warning}");
     }
-    if let Some((_, first)) = lanes.first_mut() {
+    if let Some(first) = lanes.first_mut() {
         for notice in intake.take_notices() {
             first.learner.notice(notice);
         }
@@ -98,128 +69,13 @@ pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
     finish(config, args, lanes, counted, seconds)
 }
 
-/// The way to the learners and back: what they are done with is freed where it was allocated, which is faster.
-struct Lines {
-    chunks: Vec<SyncSender<Arc<Chunk>>>,
-    done: Receiver<Arc<Chunk>>,
-}
-
-type Numbered = (usize, Lane);
-type Worker<'scope> =
-    std::thread::ScopedJoinHandle<'scope, Result<Vec<Numbered>, crate::learner::Error>>;
-
-/// Spreads the learners over the cores that the decoder leaves.
-fn start_workers<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    lanes: Vec<Lane>,
-) -> (Lines, Vec<Worker<'scope>>) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.saturating_sub(1).clamp(1, lanes.len());
-    let mut shares: Vec<Vec<Numbered>> = (0..threads).map(|_| Vec::new()).collect();
-    for (place, lane) in lanes.into_iter().enumerate() {
-        shares[place % threads].push((place, lane));
-    }
-    let (back, done) = channel();
-    let start = |share| {
-        let ((sender, receiver), back) = (sync_channel(CHUNKS_WAITING), back.clone());
-        (sender, scope.spawn(move || learn(share, &receiver, &back)))
-    };
-    let (chunks, workers) = shares.into_iter().map(start).unzip();
-    (Lines { chunks, done }, workers)
-}
-
-fn learn(
-    mut lanes: Vec<Numbered>,
-    chunks: &Receiver<Arc<Chunk>>,
-    back: &Sender<Arc<Chunk>>,
-) -> Result<Vec<Numbered>, crate::learner::Error> {
-    while let Ok(chunk) = chunks.recv() {
-        for (_, lane) in &mut lanes {
-            if let Some(schema) = &chunk.schema {
-                let _: Option<StepReport> =
-                    lane.learner.handle(Event::Schema(Arc::clone(schema)))?;
-            }
-            if chunk.last_pass_begins {
-                lane.begin_last_pass();
-            }
-            lane.take(&chunk.arrivals)?;
-        }
-        let _ = back.send(chunk);
-    }
-    for (_, lane) in &mut lanes {
-        lane.finish()?;
-    }
-    Ok(lanes)
-}
-
-/// Reads, decodes, counts and hands over, until the input or the limit ends.
-fn decode(
-    source: &mut FileSource,
-    intake: &mut Intake,
-    args: &ReplayArgs,
-    learners: &Lines,
-    bar: &ProgressBar,
-) -> Result<Counted, Failure> {
-    let mut counted = Counted::default();
-    let mut records = Vec::new();
-    let mut arrivals = Vec::new();
-    let mut told = false;
-    let mut hand_over = |intake: &Intake, arrivals: Vec<Arrival>, last_pass_begins: bool| {
-        let chunk = Arc::new(Chunk {
-            schema: intake.schema().filter(|_| !told).cloned(),
-            last_pass_begins,
-            arrivals,
-        });
-        told |= chunk.schema.is_some();
-        learners.done.try_iter().for_each(drop);
-        learners
-            .chunks
-            .iter()
-            .all(|learner| learner.send(Arc::clone(&chunk)).is_ok())
-    };
-    for pass in 1..=args.passes {
-        let last = pass == args.passes;
-        if pass > 1 {
-            source.rewind().map_err(data_error)?;
-        }
-        if last {
-            counted = Counted::default();
-            if !hand_over(intake, std::mem::take(&mut arrivals), true) {
-                return Ok(counted);
-            }
-        }
-        let mut left = args.limit.unwrap_or(u64::MAX);
-        loop {
-            let wanted = (CHUNK_RECORDS as u64).min(left) as usize;
-            let end = wanted == 0
-                || source
-                    .poll(Duration::ZERO, wanted, &mut records)
-                    .map_err(data_error)?
-                    == Polled::End;
-            left -= records.len() as u64;
-            counted.rows += records.len() as u64;
-            for record in records.drain(..) {
-                intake.push(record, &mut arrivals);
-            }
-            if end {
-                // A short input is discovered from all of it.
-                intake
-                    .finish_discovery(&mut arrivals)
-                    .map_err(|reason| nothing_found(source, counted.rows, &args.files, &reason))?;
-            }
-            counted.add(&arrivals);
-            bar.set_position(source.bytes_read() + u64::from(pass - 1) * source.bytes_total());
-            let arrivals = std::mem::replace(&mut arrivals, Vec::with_capacity(CHUNK_RECORDS));
-            if !hand_over(intake, arrivals, false) || end {
-                break;
-            }
-        }
-    }
-    Ok(counted)
-}
-
 /// No record of the input gave a schema: because the file is no data at all, or for the reason that discovery gives.
-fn nothing_found(source: &FileSource, rows: u64, files: &[PathBuf], reason: &str) -> Failure {
+pub(super) fn nothing_found(
+    source: &FileSource,
+    rows: u64,
+    files: &[PathBuf],
+    reason: &str,
+) -> Failure {
     let all_bad = BTreeMap::from([("syntax", rows)]);
     Failure::data(
         source
@@ -269,11 +125,10 @@ pub(super) fn data_error(error: stream::Error) -> Failure {
 fn finish(
     config: &Config,
     args: &ReplayArgs,
-    lanes: Vec<Numbered>,
+    mut lanes: Vec<Lane>,
     counted: Counted,
     seconds: f64,
 ) -> Result<(), Failure> {
-    let mut lanes: Vec<Lane> = lanes.into_iter().map(|(_, lane)| lane).collect();
     let Some(warnings) = lanes.first_mut().map(|first| first.learner.take_warnings()) else {
         return Err(Failure::internal("a replay without a learner"));
     };

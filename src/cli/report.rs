@@ -76,14 +76,23 @@ impl LearnerReport {
         weights: serde_json::Value,
         decision: &DecisionSettings,
     ) -> Self {
+        let ((metrics, windowed), decided) = rayon::join(
+            || {
+                rayon::join(
+                    || predictions.metrics(classes),
+                    || predictions.windowed(classes),
+                )
+            },
+            || Decided::of(predictions, decision, classes),
+        );
         Self {
             name: name.into(),
             digest: None,
             share: None,
             settings,
-            windowed: predictions.windowed(classes),
-            decided: Decided::of(predictions, decision, classes),
-            metrics: predictions.metrics(classes),
+            windowed,
+            decided,
+            metrics,
             weights,
         }
     }

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 
 /// Decodes one record after the other by one plan.
 pub(super) struct Decoder {
-    plan: Plan,
+    plan: Arc<Plan>,
     scratch: Scratch,
     csv: CsvRecords,
     /// The last record was an envelope: a guess for the next.
@@ -25,7 +25,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub fn new(plan: Plan) -> Self {
+    pub fn new(plan: Arc<Plan>) -> Self {
         Self {
             scratch: Scratch::new(&plan),
             plan,

@@ -75,7 +75,7 @@ const FIRST_LOOK: usize = 100;
 
 /// The records before the schema is known.
 pub(super) struct Discovery {
-    plan: Plan,
+    plan: Arc<Plan>,
     probe: Decoder,
     held: Vec<Waiting>,
     counts: HeldCounts,
@@ -88,9 +88,9 @@ pub(super) struct Discovery {
 
 impl Discovery {
     pub fn new(settings: &Settings) -> Self {
-        let plan = Plan::for_records(settings, None);
+        let plan = Arc::new(Plan::for_records(settings, None));
         Self {
-            probe: Decoder::new(plan.clone()),
+            probe: Decoder::new(Arc::clone(&plan)),
             plan,
             held: Vec::new(),
             counts: HeldCounts::default(),

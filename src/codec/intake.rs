@@ -1,19 +1,20 @@
 //! Records in, arrivals out: discovery, decoding, and the numbers of the classes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::census::Census;
+use super::classes::Classes;
 use super::csv_record::Columns;
 use super::decoder::Decoder;
 use super::discovery::{Discovery, Held, HeldCounts, Room, Waiting};
 use super::notice::Notice;
 use super::plan::Plan;
+use super::reading::{Decoded, Read, Terms, read};
 use super::reject::{Fault, Reason, printable};
 use super::schema::Schema;
 use super::sender::Sender;
 use super::settings::{Format, Settings};
-use crate::example::{Arrival, Example, Outcome, Record};
+use crate::example::{Arrival, Outcome, Record};
 
 /// Turns the records of a stream into arrivals, one each, in their order.
 ///
@@ -37,7 +38,8 @@ pub struct Intake {
     schema: Option<Arc<Schema>>,
     discovery: Option<Discovery>,
     classes: Classes,
-    sender: Sender,
+    sender: Arc<Sender>,
+    plan: Arc<Plan>,
     /// Records are CSV with these columns.
     columns: Option<Arc<Columns>>,
     warnings: Vec<String>,
@@ -61,14 +63,16 @@ impl Intake {
                 (Schema::given(settings), names.collect())
             }
         };
+        let plan = Arc::new(Plan::for_records(settings, schema.as_ref()));
         Self {
-            decoder: Decoder::new(Plan::for_records(settings, schema.as_ref())),
+            decoder: Decoder::new(Arc::clone(&plan)),
+            plan,
             discovery: schema.is_none().then(|| Discovery::new(settings)),
             census: schema.as_ref().map(|schema| Census::new(settings, schema)),
             notices: Vec::new(),
             schema: schema.map(Arc::new),
             classes: Classes::new(settings, classes),
-            sender: Sender::parse(&settings.sender).unwrap_or_default(),
+            sender: Arc::new(Sender::parse(&settings.sender).unwrap_or_default()),
             columns: (settings.format == Format::Csv)
                 .then(|| Arc::new(Columns(settings.columns.clone()))),
             settings: settings.clone(),
@@ -84,6 +88,46 @@ impl Intake {
             out.push(self.arrive(record, columns.as_ref()));
         } else {
             self.hold(record, columns, out);
+        }
+    }
+
+    /// What records are decoded by from here on, for who decodes them ahead; `None` while the schema is unknown.
+    #[must_use]
+    pub fn terms(&self) -> Option<Terms> {
+        self.schema.is_some().then(|| Terms {
+            plan: Arc::clone(&self.plan),
+            columns: self.columns.clone(),
+            sender: Arc::clone(&self.sender),
+        })
+    }
+
+    /// As [`Intake::push`] for each of the records, which were decoded ahead; by other terms than those of now they are
+    /// decoded once more.
+    pub fn push_decoded(&mut self, decoded: Decoded, out: &mut Vec<Arrival>) {
+        if !self.terms().is_some_and(|terms| terms.is(&decoded.terms)) {
+            return (decoded.records.into_iter()).for_each(|record| self.push(record, out));
+        }
+        let columns = self.columns.clone();
+        let labels = decoded.labels.all();
+        let mut numbers: Vec<Option<u32>> = vec![None; labels.len()];
+        for (record, read) in decoded.records.into_iter().zip(decoded.found) {
+            let mut new_class = None;
+            let read = read.and_then(|found| {
+                let Some((mut example, unknown)) = found else {
+                    return Ok(None);
+                };
+                let label = example.class as usize;
+                example.class = match numbers[label] {
+                    Some(class) => class,
+                    None => {
+                        let (class, name) = self.classes.number(&labels[label], &self.settings)?;
+                        new_class = name;
+                        *numbers[label].insert(class)
+                    }
+                };
+                Ok(Some((example, unknown)))
+            });
+            out.push(self.come(record, read, new_class, columns.as_ref()));
         }
     }
 
@@ -144,7 +188,8 @@ impl Intake {
             out.extend(held.into_iter().map(|held| self.pass_without_schema(held)));
             return Err(self.nothing_found(records, counted));
         };
-        self.decoder = Decoder::new(Plan::for_records(&self.settings, Some(&schema)));
+        self.plan = Arc::new(Plan::for_records(&self.settings, Some(&schema)));
+        self.decoder = Decoder::new(Arc::clone(&self.plan));
         self.census = Some(Census::new(&self.settings, &schema));
         self.schema = Some(Arc::new(schema));
         self.discovery = None;
@@ -210,7 +255,7 @@ impl Intake {
     /// The classes by their index.
     #[must_use]
     pub fn classes(&self) -> &[Arc<str>] {
-        &self.classes.names
+        self.classes.names()
     }
 
     /// What a person should know, since the last call.
@@ -291,8 +336,26 @@ impl Intake {
 
     /// Decodes a record by the schema.
     fn arrive(&mut self, record: Record, columns: Option<&Arc<Columns>>) -> Arrival {
-        match self.example(&record, columns) {
-            Ok(Some((example, new_class, unknown_fields))) => {
+        let (classes, settings) = (&mut self.classes, &self.settings);
+        let mut new_class = None;
+        let read = read(&mut self.decoder, &self.sender, columns, &record, |label| {
+            let (class, name) = classes.number(label, settings)?;
+            new_class = name;
+            Ok(class)
+        });
+        self.come(record, read, new_class, columns)
+    }
+
+    /// The arrival of a record that was read.
+    fn come(
+        &mut self,
+        record: Record,
+        read: Read,
+        new_class: Option<Arc<str>>,
+        columns: Option<&Arc<Columns>>,
+    ) -> Arrival {
+        match read {
+            Ok(Some((example, unknown_fields))) => {
                 if let Some(census) = &mut self.census
                     && census.look(record.payload.as_deref(), columns)
                 {
@@ -311,24 +374,6 @@ impl Intake {
             Ok(None) => arrival(record, Ok(Outcome::Unlabelled)),
             Err(fault) => arrival(record, Err(fault)),
         }
-    }
-
-    /// The example of a record, its label if that is new, and the number of its unknown fields; `None` without a label.
-    fn example(&mut self, record: &Record, columns: Option<&Arc<Columns>>) -> Result<Found, Fault> {
-        let (found, row) = self.decoder.decode(record.payload.as_deref(), columns)?;
-        let Some(label) = found.label else {
-            return Ok(None);
-        };
-        let (class, new_class) = self.classes.number(&label, &self.settings)?;
-        let example = Example {
-            row: row.into(),
-            class,
-            weight: found.weight,
-            sender: self.sender.number(record, found.id.as_deref()),
-            id: found.id.map(Into::into),
-            time: found.time,
-        };
-        Ok(Some((example, new_class, found.unknown)))
     }
 
     fn pass_without_schema(&mut self, waiting: Waiting) -> Arrival {
@@ -367,9 +412,6 @@ impl Intake {
     }
 }
 
-/// What [`Intake::example`] gives.
-type Found = Option<(Example, Option<Arc<str>>, u32)>;
-
 fn unlabelled(partition: i32, offset: i64) -> Arrival {
     Arrival {
         partition,
@@ -388,63 +430,5 @@ fn arrival(record: Record, verdict: Result<Outcome, Fault>) -> Arrival {
         partition,
         offset,
         outcome,
-    }
-}
-
-/// The classes: names in order of their index.
-struct Classes {
-    names: Vec<Arc<str>>,
-    by_name: HashMap<Arc<str>, u32>,
-}
-
-/// So many classes are compared with one after the other before they are looked up.
-const FEW: usize = 4;
-
-impl Classes {
-    fn new(settings: &Settings, names: Vec<Arc<str>>) -> Self {
-        debug_assert!(settings.classes.is_empty() || !names.is_empty());
-        let by_name = names.iter().cloned().zip(0..).collect();
-        Self { names, by_name }
-    }
-
-    /// The index of a label that may appear, if it did, or why it may not.
-    fn known(&self, label: &str, settings: &Settings) -> Result<Option<u32>, Fault> {
-        let mut first = self.names.iter().take(FEW);
-        if let Some(class) = first.position(|name| **name == *label) {
-            return Ok(Some(class as u32));
-        }
-        if let Some(class) = self.by_name.get(label) {
-            return Ok(Some(*class));
-        }
-        let shown = printable(label);
-        let message = if !settings.classes.is_empty() {
-            format!(
-                "label \"{shown}\" is not in schema.classes; add it there or correct the record"
-            )
-        } else if self.names.len() >= settings.max_classes {
-            let most = settings.max_classes;
-            format!(
-                "label \"{shown}\" would be class {} of at most {most}; raise schema.max_classes",
-                most + 1
-            )
-        } else {
-            return Ok(None);
-        };
-        Err(Fault::whole(Reason::LabelUnknown, message))
-    }
-
-    /// The index of a label, and its name when it is new.
-    fn number(
-        &mut self,
-        label: &str,
-        settings: &Settings,
-    ) -> Result<(u32, Option<Arc<str>>), Fault> {
-        if let Some(class) = self.known(label, settings)? {
-            return Ok((class, None));
-        }
-        let (class, name) = (self.names.len() as u32, Arc::<str>::from(label));
-        self.names.push(Arc::clone(&name));
-        self.by_name.insert(Arc::clone(&name), class);
-        Ok((class, Some(name)))
     }
 }

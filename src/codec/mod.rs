@@ -12,6 +12,7 @@
 //! | `decoder` | one record: bytes -> row, label, weight, id |
 //! | `discovery`, `survey`, `fields` | the schema of a stream that names none |
 //! | `notice`, `census` | what to know about a stream; features that teach nothing |
+//! | `classes`, `reading` | numbers of classes; a record as far as its bytes tell, for who decodes before its turn |
 //! | `intake` | the whole: records in, arrivals out, classes numbered |
 //! | `encoder`, `passes`, `lanes`, `moments`, `quantiles` | rows -> inputs of the model; what is known of the numbers; loops over them |
 //! | `rows`, `split` | rows of predictions; records of a request body |
@@ -27,6 +28,7 @@
 //!   is always a label). Integers are labels by their literal, of whatever length.
 
 mod census;
+mod classes;
 mod csv_record;
 mod decoder;
 mod discovery;
@@ -46,6 +48,7 @@ mod plan;
 mod presence;
 mod quantiles;
 mod quick;
+mod reading;
 pub mod reject;
 mod rows;
 mod schema;
@@ -67,6 +70,7 @@ pub use encoder::Encoder;
 pub use found::MAX_LABEL_BYTES;
 pub use intake::Intake;
 pub use notice::{Concern, Notice, in_few_words};
+pub use reading::{Decoded, Reader, Terms};
 pub use reject::{Reason, Reject};
 pub use rows::{RowReader, row_of_json};
 pub use schema::{Feature, Kind, Schema};

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::ahead::Ahead;
 use super::changes::{intake_for, unfit};
 use super::control::Control;
 use super::http::Servers;
@@ -16,6 +17,7 @@ use super::letters::Letters;
 use super::open::{open_letters, open_source};
 use super::poison::Poison;
 use super::publish::{Publisher, Shared};
+use super::reading::decoding_threads;
 use super::recording::Recording;
 use super::saver::{Saved, Saver};
 use super::scrub::Scrubber;
@@ -103,6 +105,7 @@ impl Daemon {
             recording,
             meters: Meters::new(&topic_name(&config)),
             source,
+            ahead: Ahead::new(decoding_threads()).map_err(Failure::io)?,
             intake,
             learner,
             shared: Arc::clone(&shared),

@@ -1,5 +1,6 @@
 //! What the learner's thread publishes for the others: models and boards by pointer swap, status by value.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -113,6 +114,8 @@ pub(super) struct Moment {
     pub poison: Option<String>,
     /// Examples taken up to which the journal is durable.
     pub durable: u64,
+    /// Records of each partition that were read and are not learned.
+    pub ahead: BTreeMap<i32, i64>,
 }
 
 /// Decides when to publish.
@@ -272,7 +275,10 @@ impl Publisher {
         });
         telemetry::record_held(&held);
         let board = learner.board(discovering);
-        let lag = source.lag();
+        let mut lag = source.lag();
+        for (partition, records) in &moment.ahead {
+            lag.entry(*partition).and_modify(|lag| *lag += records);
+        }
         self.measure_rate(moment.now, board.examples);
         let mut status = self.template.clone();
         status.examples_per_second = self.rate;

@@ -238,7 +238,7 @@ impl Repeat for Trainer {
 
     fn take(&mut self, record: Record) -> Result<(), Failure> {
         self.records.push(record);
-        self.decode();
+        self.decode_here();
         self.learn()
     }
 

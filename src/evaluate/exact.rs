@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::{PerClass, rare_classes};
@@ -146,7 +147,9 @@ impl Exact {
             rare: &rare,
             minimum: WINDOW_MINIMUM,
         };
-        self.window_ranges()
+        let windows: Vec<_> = self.window_ranges().collect();
+        windows
+            .into_par_iter()
             .map(|rows| self.measure(rows, &measure))
             .collect()
     }
@@ -289,6 +292,7 @@ impl Exact {
             }
         }
         let rankings: Vec<Ranking> = (0..classes)
+            .into_par_iter()
             .map(|class| {
                 if confusion.labelled[class] >= by.minimum {
                     rank(groups(&self.sorted_keys(rows.clone(), class)))
@@ -332,7 +336,7 @@ impl Exact {
                 (bits << 1) | u32::from(scored.label as usize == class)
             })
             .collect();
-        keys.sort_unstable_by(|a, b| b.cmp(a));
+        keys.par_sort_unstable_by(|a, b| b.cmp(a));
         keys
     }
 }
@@ -347,7 +351,7 @@ fn groups(keys: &[u32]) -> impl Iterator<Item = (u64, u64)> {
 
 /// The calibration error of predictions, given how sure each was and whether it was right.
 fn calibration_error(mut tops: Vec<(f32, bool)>) -> Option<f64> {
-    tops.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    tops.par_sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let total = tops.len() as u64;
     let groups = tops.chunk_by(|a, b| a.0 == b.0).map(|tied| {
         let right = tied.iter().filter(|(_, right)| *right).count();

@@ -342,3 +342,51 @@ fn a_bit_that_flips_in_the_journal_is_named_and_what_it_held_is_learned_again_wi
     daemon.wait_for_examples(600);
     assert_eq!(daemon.stop(), Some(0));
 }
+
+#[test]
+fn what_the_journal_cannot_take_is_refused_and_changes_nothing() {
+    const PATCH: &str = r#"{"learner.lambda": 2}"#;
+    let mut settings = HASTY.to_vec();
+    settings.push("schema.discover_records=100");
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let lines = as_json(&rows(1200, 97));
+    let daemon = Daemon::start(&data, &settings);
+    daemon.feed(&lines[..600]);
+    daemon.wait_for_examples(600);
+    assert_eq!(daemon.admin("POST", "/v1/checkpoint", "").0, 200);
+    // Something else stands where the journal was: its next file cannot be made.
+    let (journal, away) = (data.join("journal"), dir.path().join("away"));
+    std::fs::rename(&journal, &away).unwrap();
+    std::fs::write(&journal, "").unwrap();
+    daemon.feed(&lines[600..900]);
+    daemon.wait_for("the journal to fail", |model| {
+        model["source"]["state"] == "degraded"
+    });
+    let (status, answer) = daemon.admin("PATCH", "/v1/settings", PATCH);
+    assert_eq!(status, 503, "{answer}");
+    assert!(
+        answer.to_string().contains("nothing was changed"),
+        "{answer}"
+    );
+    let (status, answer) = daemon.admin("POST", "/v1/rollback", "{}");
+    assert_eq!(status, 503, "{answer}");
+    // Once it is back everything goes on by itself, and what was learned meanwhile is recorded.
+    std::fs::remove_file(&journal).unwrap();
+    std::fs::rename(&away, &journal).unwrap();
+    daemon.wait_for("the journal to go on", |model| {
+        model["source"]["state"] == "running"
+    });
+    let (status, answer) = daemon.admin("PATCH", "/v1/settings", PATCH);
+    assert_eq!(status, 200, "{answer}");
+    daemon.feed(&lines[900..]);
+    daemon.wait_for_examples(1200);
+    daemon.kill();
+    let daemon = Daemon::start(&data, &settings);
+    daemon.wait_for_examples(1200);
+    let saved = daemon.admin("POST", "/v1/checkpoint", "").1;
+    assert_eq!(daemon.stop(), Some(0));
+    let path = file(dir.path(), "all.jsonl", &lines.join("\n"));
+    let report = repeat(dir.path(), &data, std::slice::from_ref(&path), &settings);
+    assert_eq!(report["digest"], saved["digest"]);
+}

@@ -1,5 +1,6 @@
 //! What the codec promises, fact by fact.
 
+mod ahead;
 mod census;
 mod corpus;
 mod discovery;
