@@ -122,6 +122,7 @@ pub fn schema() -> Schema {
     Schema {
         features: columns()[..FEATURES].iter().cloned().map(feature).collect(),
         category_buckets: 1,
+        undecided: Vec::new(),
     }
 }
 

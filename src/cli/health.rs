@@ -16,30 +16,41 @@ use crate::serve::tls::pinned_client;
 /// How long a healthy daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks the daemon on `http.listen`.
+/// Asks the daemon on `http.listen`; and on `admin.listen` whether it lives, where callers have taken all connections of the former.
 ///
 /// # Errors
 /// 74 when nobody answers, 70 when the answer is not 200.
 pub fn run(config: &Config, args: &HealthArgs) -> Result<(), Failure> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    // A daemon that listens on every address answers on loopback too.
-    let address = config
-        .http
-        .listen
-        .replace("0.0.0.0:", "127.0.0.1:")
-        .replace("[::]:", "[::1]:");
-    let (status, text) = if config.http.tls_cert.is_empty() {
-        plain(&format!("http://{address}{path}"))?
-    } else {
-        encrypted(Path::new(&config.http.tls_cert), &address, path)?
-    };
+    let (public, admin) = (&config.http, &config.admin);
+    let mut asked = (&public.listen, &public.tls_cert);
+    let mut answer = ask(asked.0, asked.1, path)?;
+    // Else it answers 200 as long as it lives.
+    if answer.0 == 503 && !args.ready {
+        asked = (&admin.listen, &admin.tls_cert);
+        answer = ask(asked.0, asked.1, path)?;
+    }
+    let (status, text) = answer;
     println!("{}", text.trim());
     if (200..300).contains(&status) {
         Ok(())
     } else {
         Err(Failure::internal(format!(
-            "{address}{path} answered {status}"
+            "{}{path} answered {status}",
+            asked.0
         )))
+    }
+}
+
+/// Status and body of one GET. A daemon that listens on every address answers on loopback too.
+fn ask(listen: &str, tls_cert: &str, path: &str) -> Result<(u16, String), Failure> {
+    let address = listen
+        .replace("0.0.0.0:", "127.0.0.1:")
+        .replace("[::]:", "[::1]:");
+    if tls_cert.is_empty() {
+        plain(&format!("http://{address}{path}"))
+    } else {
+        encrypted(Path::new(tls_cert), &address, path)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names with a number each: the classes, and the labels of a few records before their classes are known.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::reject::{Fault, Reason, printable};
@@ -48,22 +49,51 @@ impl Names {
 }
 
 /// The classes that are known.
-pub(super) struct Classes(Names);
+pub(super) struct Classes {
+    known: Names,
+    /// While it is not empty, only these labels may become classes.
+    expected: HashSet<Box<str>>,
+}
 
 impl Classes {
     pub fn new(settings: &Settings, names: Vec<Arc<str>>) -> Self {
         debug_assert!(settings.classes.is_empty() || !names.is_empty());
-        Self(Names::new(names))
+        Self {
+            known: Names::new(names),
+            expected: HashSet::new(),
+        }
     }
 
     /// By their index.
     pub fn names(&self) -> &[Arc<str>] {
-        self.0.all()
+        self.known.all()
+    }
+
+    /// Of labels that are to come, with how often each does and in the order of their first sight, only the most frequent may
+    /// become classes where not all can: labels that hardly ever come must not take the places of those that do. Answers how
+    /// many are left without.
+    pub fn expect(&mut self, labels: &[(Box<str>, usize)], settings: &Settings) -> usize {
+        let room = settings.max_classes.saturating_sub(self.names().len());
+        if !settings.classes.is_empty() || labels.len() <= room {
+            return 0;
+        }
+        let mut frequent: Vec<&(Box<str>, usize)> = labels.iter().collect();
+        frequent.sort_by_key(|(_, count)| Reverse(*count));
+        self.expected = frequent[..room]
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        labels.len() - room
+    }
+
+    /// From here on any label may become a class.
+    pub fn expect_any(&mut self) {
+        self.expected.clear();
     }
 
     /// The index of a label that may appear, if it did, or why it may not.
     pub fn known(&self, label: &str, settings: &Settings) -> Result<Option<u32>, Fault> {
-        if let Some(class) = self.0.find(label) {
+        if let Some(class) = self.known.find(label) {
             return Ok(Some(class));
         }
         let shown = printable(label);
@@ -71,7 +101,7 @@ impl Classes {
             format!(
                 "label \"{shown}\" is not in schema.classes; add it there or correct the record"
             )
-        } else if self.names().len() >= settings.max_classes {
+        } else if self.names().len() >= settings.max_classes || !self.may_come(label) {
             let most = settings.max_classes;
             format!(
                 "label \"{shown}\" would be class {} of at most {most}; raise schema.max_classes",
@@ -83,6 +113,10 @@ impl Classes {
         Err(Fault::whole(Reason::LabelUnknown, message))
     }
 
+    fn may_come(&self, label: &str) -> bool {
+        self.expected.is_empty() || self.expected.contains(label)
+    }
+
     /// The index of a label, and its name when it is new.
     pub fn number(
         &mut self,
@@ -92,7 +126,7 @@ impl Classes {
         if let Some(class) = self.known(label, settings)? {
             return Ok((class, None));
         }
-        let (class, name) = self.0.add(label);
+        let (class, name) = self.known.add(label);
         Ok((class, Some(name)))
     }
 }

@@ -1,5 +1,6 @@
 //! The schema of a stream that names none: the first records are held back until it is known.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::csv_record::{Columns, CsvRecords};
@@ -238,10 +239,34 @@ impl Discovery {
         self.look(&mut survey);
         let (features, warnings) = survey.features(settings);
         let schema = (!features.is_empty()).then_some(Schema {
+            undecided: survey.undecided(&features),
             features,
             category_buckets: settings.category_buckets,
         });
         (schema, warnings)
+    }
+
+    /// The labels of the records from which the schema follows, in the order of their first sight, and how often each comes.
+    pub fn labels(&mut self) -> Vec<(Box<str>, usize)> {
+        let (mut labels, mut places) = (Vec::new(), HashMap::<Box<str>, usize>::new());
+        for waiting in &self.held {
+            let Waiting::Whole(held) = waiting else {
+                continue;
+            };
+            let payload = held.record.payload.as_deref();
+            let Ok((found, _)) = self.probe.decode(payload, held.columns.as_ref()) else {
+                continue;
+            };
+            let Some(label) = found.label.filter(|_| held.kind == Ok(true)) else {
+                continue;
+            };
+            let place = *places.entry(Box::from(&*label)).or_insert_with(|| {
+                labels.push((Box::from(&*label), 0));
+                labels.len() - 1
+            });
+            labels[place].1 += 1;
+        }
+        labels
     }
 
     /// Shows the survey what the fields hold.

@@ -65,7 +65,7 @@ impl<'a> Found<'a> {
             Leaf::Skip => {}
             Leaf::Numeric(index) => match number(&value) {
                 Ok(number) => row[index as usize] = number,
-                Err((reason, message)) => self.fail(reason, place(), message),
+                Err(complaint) => self.no_number(plan, index, complaint, place),
             },
             Leaf::Categorical(index) => {
                 let target = &plan.targets[index as usize];
@@ -86,9 +86,24 @@ impl<'a> Found<'a> {
             },
         }
     }
+
+    /// What stands in a numeric feature is no number: a fault, unless the feature was never seen with any value.
+    #[cold]
+    pub fn no_number(
+        &mut self,
+        plan: &Plan,
+        index: u32,
+        (reason, message): Complaint,
+        place: impl FnOnce() -> Place,
+    ) {
+        // The row says "missing" where nothing is written.
+        if !plan.targets[index as usize].is_open {
+            self.fail(reason, place(), message);
+        }
+    }
 }
 
-type Complaint = (Reason, String);
+pub(super) type Complaint = (Reason, String);
 
 /// The value of a numeric feature; NaN = missing.
 fn number(value: &Value<'_>) -> Result<f32, Complaint> {
@@ -122,7 +137,7 @@ pub(super) fn not_a_number(text: &str) -> Complaint {
     (
         Reason::FeatureType,
         format!(
-            "text \"{shown}\" in a numeric feature; send a number or list the feature in schema.categorical"
+            "text \"{shown}\" in a numeric feature; send a number, or list the feature in schema.ignore (in schema.categorical for a new data_dir)"
         ),
     )
 }
@@ -132,7 +147,7 @@ pub(super) fn bool_as_number(value: bool) -> Complaint {
     (
         Reason::FeatureType,
         format!(
-            "{value} in a numeric feature; send a number or list the feature in schema.categorical"
+            "{value} in a numeric feature; send a number, or list the feature in schema.ignore (in schema.categorical for a new data_dir)"
         ),
     )
 }

@@ -181,6 +181,7 @@ impl Intake {
         };
         let counted = discovery.counts().labelled;
         let (schema, warnings) = discovery.schema(&self.settings);
+        let labels = discovery.labels();
         let held = discovery.release();
         self.warnings.extend(warnings);
         let records = held.len();
@@ -193,12 +194,21 @@ impl Intake {
         self.census = Some(Census::new(&self.settings, &schema));
         self.schema = Some(Arc::new(schema));
         self.discovery = None;
+        let without = self.classes.expect(&labels, &self.settings);
+        if without > 0 {
+            self.warnings.push(format!(
+                "the first {records} records have {} different labels, more than schema.max_classes = {}: the {without} that come \
+                 least often are refused; see that schema.label names the label, or raise schema.max_classes",
+                labels.len(), self.settings.max_classes
+            ));
+        }
         for waiting in held {
             out.push(match waiting {
                 Waiting::Whole(held) => self.arrive(held.record, held.columns.as_ref()),
                 Waiting::Unlabelled { partition, offset } => unlabelled(partition, offset),
             });
         }
+        self.classes.expect_any();
         Ok(())
     }
 

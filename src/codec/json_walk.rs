@@ -100,7 +100,7 @@ impl<'s, 'a> Session<'s, 'a> {
     fn number(&mut self, index: u32, cell: Cell, place: impl FnOnce() -> Place) {
         match cell {
             Ok(number) => self.scratch.row[index as usize] = number,
-            Err((reason, message)) => self.found.fail(reason, place(), message),
+            Err(complaint) => self.found.no_number(self.plan, index, complaint, place),
         }
     }
 

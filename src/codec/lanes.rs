@@ -51,6 +51,18 @@ pub(super) fn welford(values: &[f64], counts: &mut [u64], means: &mut [f64], squ
     }
 }
 
+/// True when a value lies further from its mean than the root of its bound; never for a missing one.
+#[inline(always)]
+pub(super) fn any_beyond(values: &[f64], means: &[f64], bounds: &[f64]) -> bool {
+    // A number, not a bool: it is as wide as what is compared, so that several are compared at once.
+    let mut beyond = 0_u64;
+    for ((value, mean), bound) in values.iter().zip(means).zip(bounds) {
+        let apart = value - mean;
+        beyond |= u64::from(apart * apart > *bound);
+    }
+    beyond != 0
+}
+
 /// The values in twice the precision.
 #[inline(always)]
 pub(super) fn widen(values: &[f32], out: &mut [f64]) {

@@ -6,6 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use super::encoder::{Encoder, LOG, MISSING, PIECES, QUANTILE, Run};
 use super::lanes::{Scales, signed_logs, standardise, standardise_wide, widen};
+use super::moments::bounds_are_due;
 use super::quantiles::{Quantiles, REACH};
 use super::settings::Encoding;
 
@@ -135,7 +136,13 @@ impl<'a, I: Iterator<Item = &'a [f32]>> WithSimd for Observe<'_, I> {
             ..
         } = self.encoder;
         let mut room = vec![0.0; columns.len()];
-        for row in self.rows {
+        for (index, row) in self.rows.enumerate() {
+            if bounds_are_due(index) {
+                moments.bound();
+                if let Some((logs, _)) = compressed {
+                    logs.bound();
+                }
+            }
             for run in runs.iter() {
                 let values = &row[run.column..run.column + run.length];
                 let room = &mut room[..run.length];

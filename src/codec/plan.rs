@@ -1,6 +1,6 @@
 //! What to do with which field: the schema and the settings, compiled for the decoder.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::schema::{Kind, Schema, category_seed};
 use super::settings::{Format, Settings};
@@ -188,6 +188,8 @@ pub(super) struct Target {
     pub leaf: Leaf,
     /// Seed of its value hashes.
     pub seed: u64,
+    /// A number as far as is known: what is none is missing ([`Schema::undecided`]).
+    pub is_open: bool,
 }
 
 /// Which of the tables of a [`Plan`].
@@ -225,8 +227,9 @@ impl Plan {
         let targets = targets(schema);
         let mut flat = Table::default();
         flat.add_roles(settings);
-        flat.add_features(&targets);
+        // Before the features: one that a model knows is left out as well, and counts as missing.
         flat.add_ignored(settings);
+        flat.add_features(&targets);
         if settings.format == Format::Auto {
             flat.mark_envelope();
         }
@@ -278,6 +281,7 @@ impl Plan {
 
 fn targets(schema: Option<&Schema>) -> Vec<Target> {
     let features = schema.map_or(&[][..], |schema| &schema.features);
+    let open: HashSet<&String> = schema.iter().flat_map(|schema| &schema.undecided).collect();
     let target = |(index, feature): (usize, &super::Feature)| Target {
         name: feature.name.as_str().into(),
         leaf: match feature.kind {
@@ -285,6 +289,7 @@ fn targets(schema: Option<&Schema>) -> Vec<Target> {
             Kind::Categorical => Leaf::Categorical(index as u32),
         },
         seed: category_seed(&feature.name),
+        is_open: open.contains(&feature.name),
     };
     features.iter().enumerate().map(target).collect()
 }
@@ -309,9 +314,9 @@ fn envelope_table(settings: &Settings) -> Table {
 
 fn features_table(targets: &[Target], settings: Option<&Settings>) -> Table {
     let mut table = Table::default();
-    table.add_features(targets);
     if let Some(settings) = settings {
         table.add_ignored(settings);
     }
+    table.add_features(targets);
     table.spell()
 }

@@ -51,6 +51,12 @@ impl Presence {
             .count();
     }
 
+    /// In how many records a name stands.
+    pub fn of(&self, name: &str) -> u64 {
+        let count = self.counts.get(&xxh3_64(name.as_bytes()));
+        count.copied().unwrap_or(0)
+    }
+
     /// Rare names, if there are more of them than may be features.
     pub fn too_many_rare(&self) -> Option<usize> {
         (self.rare > MOST_RARE).then_some(self.rare)
@@ -58,8 +64,7 @@ impl Presence {
 
     /// True for a name that is left out.
     pub fn leaves_out(&self, name: &str) -> bool {
-        let count = || self.counts.get(&xxh3_64(name.as_bytes()));
-        self.too_many_rare().is_some() && count().is_none_or(|count| is_rare(*count, self.records))
+        self.too_many_rare().is_some() && is_rare(self.of(name), self.records)
     }
 }
 

@@ -54,6 +54,10 @@ pub struct Schema {
     pub features: Vec<Feature>,
     /// Buckets of each categorical feature.
     pub category_buckets: usize,
+    /// Features that were always missing while the schema was decided. They count as numbers; whatever else comes in them is
+    /// missing, so that a guess refuses no record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<String>,
 }
 
 impl Schema {
@@ -74,6 +78,7 @@ impl Schema {
         Some(Self {
             features: features.collect(),
             category_buckets: settings.category_buckets,
+            undecided: Vec::new(),
         })
     }
 

@@ -4,11 +4,14 @@
 //!   names; arrays are no features.
 //! - Features come by name or by position (`f0`, `f1`, ... of an envelope's array), as in most of the records;
 //!   by position there are as many as most of the arrays have.
-//! - A feature is categorical when texts or bools were seen in it.
+//! - A feature is categorical when texts or bools were seen in it. A name whose value is always missing counts as a
+//!   number, but refuses no text: what it holds is not known yet, and a guess that is wrong would refuse every record to come.
 //! - Texts that differ in more than nine of ten records (of at least fifty) are ids, not features: they are left
 //!   out, with a warning.
 //! - A name in fewer than one record in a hundred is a feature only where there are few such names, and all features
-//!   together have at most [`MAX_INPUTS`] inputs: a record full of names of its own must not fill the memory.
+//!   together have at most [`MAX_INPUTS`] inputs, the commonest first: a record full of names of its own must not fill the
+//!   memory. Records with many more names than most have ([`MANY`], [`TIMES`]) name no feature, where fewer
+//!   than one in five are such.
 //! - One bad record must not change what a field is. What fewer than one in twenty values are (of at least
 //!   twenty) does not count: a text among numbers (with a warning), an object among plain values, a plain value
 //!   among objects. Such records are bad ones then.
@@ -30,6 +33,10 @@ use super::value::{Value, is_missing, spells_non_finite};
 const MAX_NAME_BYTES: usize = 256;
 /// Most inputs of the discovered features together.
 const MAX_INPUTS: usize = 32_768;
+/// A record may have so many names ...
+const MANY: usize = 256;
+/// ... or so many times as many as half of the records have at most.
+const TIMES: usize = 8;
 /// Rare names that a warning shows.
 const SHOWN: usize = 3;
 
@@ -60,6 +67,10 @@ pub(super) struct Survey<'p> {
     named: usize,
     /// Features by position, if that is how most records give them; known after the first pass.
     length: Option<usize>,
+    /// How many names each record has; then, how many one may have to have a say.
+    sizes: Vec<usize>,
+    widest: usize,
+    too_wide: usize,
     /// In how many records each name stands; complete after the second pass.
     presence: Presence,
     counting: bool,
@@ -80,6 +91,9 @@ impl<'p> Survey<'p> {
             by_name: HashMap::new(),
             lengths: BTreeMap::new(),
             named: 0,
+            sizes: Vec::new(),
+            widest: usize::MAX,
+            too_wide: 0,
             length: None,
             presence: Presence::default(),
             counting: true,
@@ -91,6 +105,7 @@ impl<'p> Survey<'p> {
     /// First pass: whether a JSON record gives features by name, or how many by position.
     pub fn measure(&mut self, text: &str) {
         let fields = fields(text);
+        self.sizes.push(names_in(&fields, 1));
         match envelope(self.plan, &fields).filter(|raw| raw.starts_with('[')) {
             None => self.named += 1,
             Some(raw) => {
@@ -115,6 +130,14 @@ impl<'p> Survey<'p> {
             let commonest = self.lengths.iter().find(|(_, count)| **count == most);
             self.length = commonest.map(|(length, _)| *length);
         }
+        self.sizes.sort_unstable();
+        if let Some(median) = self.sizes.get(self.sizes.len() / 2) {
+            self.widest = MANY.max(median.saturating_mul(TIMES));
+            let usual = self.sizes.partition_point(|size| *size <= self.widest);
+            let wide = self.sizes.len() - usual;
+            // More than that are a kind of records.
+            self.too_wide = if wide * 5 < self.sizes.len() { wide } else { 0 };
+        }
     }
 
     /// Ends the second pass, in which only names are counted.
@@ -133,6 +156,9 @@ impl<'p> Survey<'p> {
     pub fn json(&mut self, text: &str) {
         self.begin_record();
         let fields = fields(text);
+        if self.too_wide > 0 && names_in(&fields, 1) > self.widest {
+            return;
+        }
         let (plan, length) = (self.plan, self.length);
         match envelope(self.plan, &fields) {
             Some(raw) if raw.starts_with('[') => {
@@ -179,6 +205,13 @@ impl<'p> Survey<'p> {
             }
         }
         self.bound(settings, &mut features, &mut warnings);
+        if self.too_wide > 0 {
+            warnings.push(format!(
+                "{} records hold more than {} fields, many times as many as most: what only they hold is no feature; list \
+                 schema.features to choose",
+                self.too_wide, self.widest
+            ));
+        }
         if let Some(rare) = self.presence.too_many_rare() {
             warnings.push(format!(
                 "{rare} fields stand in fewer than one record in a hundred ({}, ...); more than {MOST_RARE} such fields are \
@@ -194,20 +227,38 @@ impl<'p> Survey<'p> {
         (features, warnings)
     }
 
-    /// Leaves out the last features while all together have too many inputs.
+    /// Names of features of which no value was seen, and no setting says what they are.
+    pub fn undecided(&self, features: &[Feature]) -> Vec<String> {
+        let is_open = |feature: &&Feature| {
+            let evidence = self
+                .by_name
+                .get(&feature.name)
+                .map(|index| &self.seen[*index]);
+            feature.kind == Kind::Numeric && evidence.is_some_and(|evidence| evidence.values() == 0)
+        };
+        let open = features.iter().filter(is_open);
+        open.map(|feature| feature.name.clone()).collect()
+    }
+
+    /// Leaves out the rarest features while all together have too many inputs.
     fn bound(&self, settings: &Settings, features: &mut Vec<Feature>, warnings: &mut Vec<String>) {
+        let all = features.len();
+        let mut commonest: Vec<usize> = (0..all).collect();
+        commonest.sort_by_key(|index| std::cmp::Reverse(self.presence.of(&features[*index].name)));
         let mut inputs = 0;
-        let fit = features.iter().take_while(|feature| {
-            inputs += inputs_of(feature.kind, settings.encoding, settings.category_buckets);
+        let fit = commonest.iter().take_while(|index| {
+            let kind = features[**index].kind;
+            inputs += inputs_of(kind, settings.encoding, settings.category_buckets);
             inputs <= MAX_INPUTS
         });
-        let (fit, all) = (fit.count(), features.len());
-        if fit < all {
-            features.truncate(fit);
+        let fit: HashSet<usize> = fit.copied().collect();
+        if fit.len() < all {
+            let mut index = 0..all;
+            features.retain(|_| index.next().is_some_and(|index| fit.contains(&index)));
             warnings.push(format!(
-                "{all} features would have more than {MAX_INPUTS} inputs: the last {} were left out; list schema.features to \
+                "{all} features would have more than {MAX_INPUTS} inputs: the rarest {} were left out; list schema.features to \
                  choose",
-                all - fit
+                all - fit.len()
             ));
         }
     }
@@ -343,12 +394,19 @@ impl Evidence {
             warnings.push(format!("field {name} holds arrays and is no feature"));
             return None;
         }
-        let never_plain = values == 0 && (self.objects > 0 || self.missing == 0);
-        if never_plain || few(values, self.objects) {
+        let only_objects = values == 0 && (self.objects > 0 || self.missing == 0);
+        if only_objects || few(values, self.objects) {
             return None;
         }
         if forced {
             return Some(Kind::Categorical);
+        }
+        if values == 0 {
+            warnings.push(format!(
+                "feature {name} is always missing so far: it counts as a number, and texts in it as missing; list it in \
+                 schema.categorical from the start if it is a text"
+            ));
+            return Some(Kind::Numeric);
         }
         if self.texts == 0 {
             let words_only = self.odd > 0 && self.numbers == 0;
@@ -373,6 +431,15 @@ impl Evidence {
         }
         Some(Kind::Categorical)
     }
+}
+
+/// Names in an object and in the objects that are looked into.
+fn names_in(fields: &[Field<'_>], depth: usize) -> usize {
+    let below = |raw: &str| match raw.starts_with('{') && depth < MAX_PATH {
+        true => names_in(&super::fields::fields(raw), depth + 1),
+        false => 0,
+    };
+    fields.iter().map(|(_, raw)| 1 + below(raw.get())).sum()
 }
 
 /// True when there are `some`, but fewer than one in twenty of at least twenty.

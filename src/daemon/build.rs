@@ -25,7 +25,7 @@ use super::secrets::Secrets;
 use super::{Daemon, Failure, Trainer, preflight};
 use crate::checkpoint::{self, Checkpoint, DirLock};
 use crate::cli::checkpoints::{FOLDER, REPLAY_SOURCE};
-use crate::codec::{Intake, Schema};
+use crate::codec::{self, Intake, Schema};
 use crate::config::Config;
 use crate::example::Positions;
 use crate::learner::Learner;
@@ -275,12 +275,26 @@ fn check_settings(config: &Config, checkpoint: &Checkpoint) -> Result<(), Failur
 
 /// Features may come to those that the state knows; none may go.
 pub(super) fn check_features(config: &Config, learner: &Learner) -> Result<(), Failure> {
-    if let (Some(known), Some(given)) = (learner.schema(), Schema::given(&config.schema))
+    let Some(known) = learner.schema() else {
+        return Ok(());
+    };
+    if let Some(given) = Schema::given(&config.schema)
         && let Some(reason) = given.cannot_follow(known)
     {
         return Err(unfit(crate::learner::Error::Growth(reason)));
     }
-    Ok(())
+    let numbers = known
+        .features
+        .iter()
+        .filter(|feature| feature.kind == codec::Kind::Numeric);
+    let mut numbers = numbers.map(|feature| &feature.name);
+    match numbers.find(|name| config.schema.categorical.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::config(format!(
+            "schema.categorical: the model has learned {name:?} as a number, and its kind cannot change: take it out; list it in \
+             schema.ignore to go on without it, or start anew with an empty data_dir"
+        ))),
+    }
 }
 
 /// The learner and the intake as the checkpoint has them.

@@ -25,7 +25,12 @@ const UPKEEP_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// SIGXFSZ, which ends a process that nobody hears it in: with it a file that may not grow is an error of the write, as on a
+    /// full disk.
+    _too_large: Signal,
 }
+
+const SIGXFSZ: i32 = 25;
 
 impl Signals {
     /// Must be called inside a runtime.
@@ -33,6 +38,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(Failure::internal)?,
             interrupt: signal(SignalKind::interrupt()).map_err(Failure::internal)?,
+            _too_large: signal(SignalKind::from_raw(SIGXFSZ)).map_err(Failure::internal)?,
         })
     }
 
@@ -135,6 +141,11 @@ impl Servers {
                                 keeper.look();
                             }
                         });
+                        // Who has no token can open connections all the same: they must not keep out who has one.
+                        let limits = Limits {
+                            evicts: true,
+                            ..limits
+                        };
                         let ended = serve::run(admin, router, limits, admin_tls, stopped);
                         if let Err(error) = ended.await {
                             tracing::error!(%error, "the admin listener ended");

@@ -12,7 +12,8 @@ use crate::model::Frozen;
 pub struct Snapshot {
     /// The step that made this model.
     pub model_version: u64,
-    /// Times that the model was sent back to an older one: only then may a version be smaller than an earlier one.
+    /// Times that the model was sent back to an older one. Else a version is smaller than an earlier one only after a crash,
+    /// while what was learned since the last checkpoint is repeated.
     pub epoch: u64,
     /// Examples learned by then.
     pub examples: u64,

@@ -1,22 +1,25 @@
 //! The accept loop: hyper's HTTP/1.1 with a clock (without one its header timeout never fires), a bound on
 //! connections, on heads and on readers that do not read, and a drain that ends.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::problem::{Code, Problem};
@@ -28,12 +31,17 @@ const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// After a failed accept: out of file descriptors, most likely, and they come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long an evicted connection may take to end.
+const EVICTION: Duration = Duration::from_millis(100);
 
 /// The limits of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
+    /// With all of them open, one more takes the place of the one that has been without a request for longest. Else it is turned
+    /// away. For a listener whose few callers must not be kept out by whoever opens connections and asks nothing.
+    pub evicts: bool,
     /// From the connection, or the last answer, to the end of a request's head.
     pub header_timeout: Duration,
     /// How long a client may take nothing of its answer.
@@ -48,6 +56,7 @@ impl Limits {
     pub fn of(settings: &Settings) -> Self {
         Self {
             connections: settings.max_connections,
+            evicts: false,
             header_timeout: Duration::from_millis(settings.header_timeout_ms),
             write_timeout: Duration::from_millis(settings.write_timeout_ms),
             drain_timeout: Duration::from_millis(settings.drain_timeout_ms),
@@ -79,6 +88,7 @@ pub async fn run(
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let mut open = Open::default();
     loop {
         let stream = tokio::select! {
             () = asked(&mut shutdown) => break,
@@ -91,6 +101,9 @@ pub async fn run(
                 }
             },
         };
+        if limits.evicts && places.available_permits() == 0 {
+            open.evict(&places).await;
+        }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             // Who speaks TLS could not read an answer before the handshake.
             if tls.is_none() {
@@ -108,18 +121,23 @@ pub async fn run(
             limits.header_timeout,
             tls.as_ref().map(|tls| tls.acceptor()),
         );
-        connections.spawn(async move {
+        let asks = Arc::new(AtomicBool::new(false));
+        let is_asking = Arc::clone(&asks);
+        let connection = connections.spawn(async move {
             match acceptor {
-                None => answer(stream, router, head, watcher).await,
+                None => answer(stream, router, head, watcher, is_asking).await,
                 // A handshake takes no longer than the head of a request may.
                 Some(acceptor) => match timeout(head, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => answer(stream, router, head, watcher).await,
+                    Ok(Ok(stream)) => answer(stream, router, head, watcher, is_asking).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!("a TLS handshake took too long"),
                 },
             }
             drop(place);
         });
+        if limits.evicts {
+            open.note(connection, asks);
+        }
     }
     drop(listener);
     let finished = timeout(limits.drain_timeout, graceful.shutdown()).await;
@@ -133,12 +151,50 @@ pub async fn run(
     Ok(Drained { cut })
 }
 
-/// Answers the requests of one connection.
-async fn answer<S>(stream: S, router: Router, header_timeout: Duration, watcher: Watcher)
-where
+/// The open connections, the oldest first, and whether a request of each is being answered.
+#[derive(Default)]
+struct Open(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
+
+impl Open {
+    fn note(&mut self, connection: AbortHandle, asks: Arc<AtomicBool>) {
+        self.0.retain(|(connection, _)| !connection.is_finished());
+        self.0.push_back((connection, asks));
+    }
+
+    /// Ends the oldest connection that asks nothing, and waits until its place is free.
+    async fn evict(&mut self, places: &Semaphore) {
+        self.0.retain(|(connection, _)| !connection.is_finished());
+        let idle = self
+            .0
+            .iter()
+            .position(|(_, asks)| !asks.load(Ordering::Acquire));
+        if let Some((connection, _)) = idle.and_then(|place| self.0.remove(place)) {
+            connection.abort();
+            drop(timeout(EVICTION, places.acquire()).await);
+        }
+    }
+}
+
+/// Answers the requests of one connection; `asks` tells while one is being answered.
+async fn answer<S>(
+    stream: S,
+    router: Router,
+    header_timeout: Duration,
+    watcher: Watcher,
+    asks: Arc<AtomicBool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        asks.store(true, Ordering::Release);
+        let (answer, asks) = (router.call(request), Arc::clone(&asks));
+        async move {
+            let answer = answer.await;
+            asks.store(false, Ordering::Release);
+            answer
+        }
+    });
     let connection = http(header_timeout).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");

@@ -92,7 +92,8 @@ pub struct App {
 pub trait Model: Send + Sync {
     /// The step that made it.
     fn version(&self) -> u64;
-    /// Times that an operator sent the model back: only then may a version be smaller than an earlier one.
+    /// Times that an operator sent the model back. Else a version is smaller than an earlier one only after a crash, while what
+    /// was learned since the last checkpoint is repeated.
     fn epoch(&self) -> u64;
     /// Examples learned by then.
     fn examples(&self) -> u64;

@@ -215,3 +215,44 @@ fn more_classes_are_taken_over() {
         last["digest"]
     );
 }
+
+#[test]
+fn a_number_cannot_become_a_category_but_can_be_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let settings = [
+        "schema.discover_records=100",
+        "learner.mode=single",
+        "learner.batch_size=32",
+        "learner.batch_linger_ms=off",
+        "checkpoint.every_seconds=3600",
+    ];
+    let mut lines = as_json(&rows(640, 107));
+    let daemon = Daemon::start(&data, &settings);
+    daemon.feed(&lines[..320]);
+    daemon.wait_for_examples(320);
+    assert_eq!(daemon.stop(), Some(0));
+    // From here on a text stands where a number did.
+    for line in &mut lines[320..] {
+        let end = line.find(',').unwrap();
+        line.replace_range(..end, r#"{"a":"text""#);
+    }
+    let with = |setting| [&settings[..], &[setting]].concat();
+    let (code, errors) = refused(&data, &with("schema.categorical=a"));
+    assert_eq!(code, Some(78), "{errors}");
+    assert!(errors.contains("its kind cannot change"), "{errors}");
+    let ignoring = with("schema.ignore=a");
+    let daemon = Daemon::start(&data, &ignoring);
+    daemon.feed(&lines[320..480]);
+    daemon.wait_for_examples(480);
+    daemon.kill();
+    let daemon = Daemon::start(&data, &ignoring);
+    daemon.feed(&lines[480..]);
+    daemon.wait_for_examples(640);
+    let saved = checkpoint(&daemon);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(
+        journal_digest(dir.path(), &data, &lines, &ignoring),
+        saved["digest"]
+    );
+}

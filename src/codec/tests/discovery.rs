@@ -4,12 +4,15 @@ use super::{arrivals, examples, records, schema_of, strings, verdict};
 use crate::codec::{Format, HeldCounts, Intake, Kind, Settings};
 use crate::example::{Arrival, Outcome, Record};
 
-fn discover(settings: &Settings, payloads: &[impl AsRef<[u8]>]) -> (Intake, Vec<Arrival>) {
+pub(super) fn discover(
+    settings: &Settings,
+    payloads: &[impl AsRef<[u8]>],
+) -> (Intake, Vec<Arrival>) {
     arrivals(Intake::new(settings, None), records(payloads))
 }
 
 /// Names of the discovered features; a categorical one has a `#` at its end.
-fn names(intake: &Intake) -> Vec<String> {
+pub(super) fn names(intake: &Intake) -> Vec<String> {
     let features = schema_of(intake).features;
     let name = |feature: crate::codec::Feature| match feature.kind {
         Kind::Numeric => feature.name,

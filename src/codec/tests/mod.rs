@@ -6,6 +6,7 @@ mod corpus;
 mod discovery;
 mod encoding;
 mod formats;
+mod guesses;
 mod nesting;
 mod properties;
 mod quick;

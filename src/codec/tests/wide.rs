@@ -37,7 +37,7 @@ fn one_record_of_thousands_of_names_adds_none_of_them_wherever_it_stands() {
                 .collect::<std::collections::BTreeSet<_>>(),
             ["x", "y"].into()
         );
-        let told = "40000 fields stand in fewer than one record in a hundred (k0, k1, k2, ...)";
+        let told = "1 records hold more than 256 fields, many times as many as most";
         assert!(
             warnings.iter().any(|warning| warning.contains(told)),
             "{warnings:?}"
@@ -50,10 +50,12 @@ fn a_few_rare_fields_and_those_that_are_asked_for_stay() {
     let mut payloads: Vec<String> = plain(999).collect();
     payloads.push(wide(20, "k"));
     assert_eq!(found(&Settings::default(), &payloads).0.len(), 22);
-    payloads.push(wide(2000, "more"));
+    for record in 0..10 {
+        payloads.push(wide(200, &format!("more{record} ")));
+    }
     let settings = Settings {
         categorical: vec!["k3".to_owned()],
-        discover_records: 1001,
+        discover_records: 1010,
         ..Settings::default()
     };
     assert_eq!(found(&settings, &payloads).0, ["x", "y", "k3"]);
@@ -76,7 +78,44 @@ fn wide_records_that_are_meant_keep_their_names_up_to_a_bound_of_inputs() {
     assert!(
         warnings
             .iter()
-            .any(|warning| warning.contains("the last 1976 were left out")),
+            .any(|warning| warning.contains("the rarest 1976 were left out")),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn a_few_wide_records_name_no_feature_however_often_they_come() {
+    // One in fifty, all with the same names, before and among those of the stream.
+    for at in [0, 500] {
+        let mut payloads: Vec<String> = plain(980).collect();
+        for _ in 0..20 {
+            payloads.insert(at, wide(20_000, "k"));
+        }
+        let (mut names, warnings) = found(&Settings::default(), &payloads);
+        names.sort_unstable();
+        assert_eq!(names, ["x", "y"], "{warnings:?}");
+        assert!(warnings[0].contains("20 records hold more than 256 fields"));
+    }
+    // A quarter of the stream is a kind of records.
+    let mut payloads: Vec<String> = plain(750).collect();
+    payloads.extend(vec![wide(300, "k"); 250]);
+    assert_eq!(found(&Settings::default(), &payloads).0.len(), 302);
+}
+
+#[test]
+fn names_below_others_count_and_the_commonest_features_stay() {
+    let nested = |names| format!(r#"{{"x":1,"a":{{"b":{}}},"label":"a"}}"#, wide(names, "k"));
+    let mut payloads: Vec<String> = plain(990).collect();
+    payloads.extend(vec![nested(3000); 10]);
+    assert_eq!(found(&Settings::default(), &payloads).0, ["x", "y"]);
+    // So many that not all fit: those of every record stay, although they are seen last.
+    let texts: Vec<String> = (0..250).map(|i| format!(r#""k{i}":"t""#)).collect();
+    let text = |kind: usize| texts.join(",").replace('k', &format!("k{kind} "));
+    let mut payloads: Vec<String> = (0..60)
+        .map(|i| format!(r#"{{{},"y":{i},"x":{i},"label":"a"}}"#, text(i % 6)))
+        .collect();
+    payloads.push(r#"{"y":1,"x":2,"label":"a"}"#.to_owned());
+    let (names, warnings) = found(&Settings::default(), &payloads);
+    assert!(names.contains(&"x".to_owned()) && names.contains(&"y".to_owned()));
+    assert!(warnings[0].contains("the rarest"), "{warnings:?}");
 }

@@ -17,10 +17,13 @@ struct Running {
 }
 
 fn start(house: &House) -> Running {
+    start_with(house, Limits::of(&house.app.settings))
+}
+
+fn start_with(house: &House, limits: Limits) -> Running {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let limits = Limits::of(&house.app.settings);
     let ended = tokio::spawn(run(listener, house.public(), limits, None, stopped));
     Running {
         address,
@@ -121,6 +124,41 @@ async fn a_connection_too_many_is_told_so_and_closed_and_room_comes_back() {
     );
     drop(first);
     room_comes_back(&running).await;
+}
+
+#[tokio::test]
+async fn where_idle_connections_are_evicted_the_oldest_gives_way_and_who_is_answered_stays() {
+    let house = House::limited(Settings {
+        max_connections: 4,
+        ..Settings::default()
+    });
+    let running = start_with(
+        &house,
+        Limits {
+            evicts: true,
+            ..Limits::of(&house.app.settings)
+        },
+    );
+    // One whose body is waited for, one that asked and stays open, one that never ends its head, one that is silent.
+    let mut busy = running
+        .send("POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\r\n")
+        .await;
+    let mut asked = running.send(PROBE).await;
+    answer(&mut asked).await;
+    let _slow = running.send("GET /healthz HTTP/1.1\r\nhost: local").await;
+    let _silent = running.connect().await;
+    for _ in 0..20 {
+        let mut one_more = running.send(PROBE).await;
+        let text = answer(&mut one_more).await;
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    }
+    assert_eq!(rest(&mut asked).await, "");
+    busy.write_all(b"{").await.unwrap();
+    let text = answer(&mut busy).await;
+    assert!(
+        text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 503 "),
+        "{text}"
+    );
 }
 
 #[tokio::test]

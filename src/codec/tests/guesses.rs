@@ -1,0 +1,97 @@
+//! What is decided from the first records must not shut out those to come.
+
+use super::discovery::{discover, names};
+use super::{examples, records, schema_of, strings, verdict};
+use crate::codec::{Format, Schema, Settings};
+
+#[test]
+fn labels_that_hardly_ever_come_do_not_shut_the_others_out() {
+    let settings = Settings {
+        max_classes: 4,
+        discover_records: 20,
+        ..Settings::default()
+    };
+    let flood = (0..10).map(|i| format!(r#"{{"x":1,"label":"flood {i}"}}"#));
+    let stream = (0..10).map(|i| {
+        format!(
+            r#"{{"x":{i},"label":"{}"}}"#,
+            ["ok", "rare"][usize::from(i % 5 == 4)]
+        )
+    });
+    let payloads: Vec<String> = flood.chain(stream).collect();
+    let (mut intake, out) = discover(&settings, &payloads);
+    let classes: Vec<&str> = intake.classes().iter().map(|name| &**name).collect();
+    assert_eq!(classes, ["flood 0", "flood 1", "ok", "rare"]);
+    let refused = out
+        .iter()
+        .filter(|arrival| verdict(arrival) == "label_unknown")
+        .count();
+    assert_eq!(refused, 8);
+    let warnings = intake.take_warnings();
+    assert!(warnings[0].contains("12 different labels"), "{warnings:?}");
+    assert!(warnings[0].contains("the 8 that come"), "{warnings:?}");
+    // With room for all of them nothing is refused, and they are numbered as they come.
+    let settings = Settings {
+        max_classes: 12,
+        ..settings
+    };
+    let (mut intake, out) = discover(&settings, &payloads);
+    assert!(out.iter().all(|arrival| verdict(arrival) == "example"));
+    assert_eq!(&*intake.classes()[11], "rare");
+    assert!(intake.take_warnings().is_empty());
+}
+
+#[test]
+fn a_field_that_was_always_missing_counts_as_a_number_and_refuses_nothing() {
+    let payloads: Vec<String> = (0..30)
+        .map(|i| {
+            format!(
+                r#"{{"x":{i},"open":{},"label":"a"}}"#,
+                ["null", "\"\""][i % 2]
+            )
+        })
+        .collect();
+    for format in [Format::Auto, Format::Csv] {
+        let settings = Settings {
+            format,
+            columns: strings(&["x", "open", "label"]),
+            ..Settings::default()
+        };
+        let csv = |line: &String| {
+            let x: &str = &line[5..line.find(",\"open").unwrap()];
+            format!("{x},,a")
+        };
+        let payloads = match format {
+            Format::Csv => payloads.iter().map(csv).collect(),
+            _ => payloads.clone(),
+        };
+        let (mut intake, _) = discover(&settings, &payloads);
+        assert_eq!(names(&intake), ["x", "open"]);
+        let warnings = intake.take_warnings();
+        assert!(
+            warnings[0].contains("open is always missing so far"),
+            "{warnings:?}"
+        );
+        let schema = schema_of(&intake);
+        assert_eq!(schema.undecided, ["open"]);
+        assert_eq!(Schema::from_text(&schema.to_text()).unwrap(), schema);
+        let later: &[&str] = match format {
+            Format::Csv => &["1,2.5,a", "1,word,a", "1,inf,a", "word,1,a"],
+            _ => &[
+                r#"{"x":1,"open":2.5,"label":"a"}"#,
+                r#"{"x":1,"open":"word","label":"a"}"#,
+                r#"{"x":1,"open":true,"label":"a"}"#,
+                r#"{"x":"word","open":1,"label":"a"}"#,
+            ],
+        };
+        let mut out = Vec::new();
+        for record in records(later) {
+            intake.push(record, &mut out);
+        }
+        let rows: Vec<_> = examples(&out).iter().map(|example| example.0[1]).collect();
+        assert_eq!(rows.len(), 3, "{format:?}");
+        assert_eq!(f32::from_bits(rows[0]), 2.5);
+        assert!(rows[1..].iter().all(|bits| f32::from_bits(*bits).is_nan()));
+        assert_eq!(verdict(&out[3]), "feature_type");
+    }
+}
