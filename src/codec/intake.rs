@@ -102,15 +102,18 @@ impl Intake {
     }
 
     /// As [`Intake::push`] for each of the records, which were decoded ahead; by other terms than those of now they are
-    /// decoded once more.
-    pub fn push_decoded(&mut self, decoded: Decoded, out: &mut Vec<Arrival>) {
+    /// decoded once more. Answers the records.
+    pub fn push_decoded(&mut self, decoded: Decoded, out: &mut Vec<Arrival>) -> Vec<Record> {
         if !self.terms().is_some_and(|terms| terms.is(&decoded.terms)) {
-            return (decoded.records.into_iter()).for_each(|record| self.push(record, out));
+            for record in &decoded.records {
+                self.push(record.clone(), out);
+            }
+            return decoded.records;
         }
         let columns = self.columns.clone();
         let labels = decoded.labels.all();
         let mut numbers: Vec<Option<u32>> = vec![None; labels.len()];
-        for (record, read) in decoded.records.into_iter().zip(decoded.found) {
+        for (record, read) in decoded.records.iter().zip(decoded.found) {
             let mut new_class = None;
             let read = read.and_then(|found| {
                 let Some((mut example, unknown)) = found else {
@@ -129,6 +132,7 @@ impl Intake {
             });
             out.push(self.come(record, read, new_class, columns.as_ref()));
         }
+        decoded.records
     }
 
     /// Lets a record wait for the schema. Apart from the way of every other record, which must stay short.
@@ -353,13 +357,13 @@ impl Intake {
             new_class = name;
             Ok(class)
         });
-        self.come(record, read, new_class, columns)
+        self.come(&record, read, new_class, columns)
     }
 
     /// The arrival of a record that was read.
     fn come(
         &mut self,
-        record: Record,
+        record: &Record,
         read: Read,
         new_class: Option<Arc<str>>,
         columns: Option<&Arc<Columns>>,
@@ -381,8 +385,8 @@ impl Intake {
                     },
                 }
             }
-            Ok(None) => arrival(record, Ok(Outcome::Unlabelled)),
-            Err(fault) => arrival(record, Err(fault)),
+            Ok(None) => unlabelled(record.partition, record.offset),
+            Err(fault) => arrival(record.clone(), Err(fault)),
         }
     }
 

@@ -17,8 +17,11 @@ use crate::serve;
 use crate::stream::Source;
 use crate::telemetry;
 
-/// A model is copied for serving at most this often: the copy then costs next to nothing.
-const MODEL_EVERY: Duration = Duration::from_millis(20);
+/// A model is copied for serving at most this often.
+const MODEL_EVERY: Duration = Duration::from_millis(5);
+/// And no oftener than lets copying take one part in so many of the time, unless that is longer than [`MODEL_AT_LEAST_EVERY`].
+const COPYING_ONE_IN: u32 = 40;
+const MODEL_AT_LEAST_EVERY: Duration = Duration::from_millis(200);
 /// Statistics move at a pace that a person can read.
 const BOARD_EVERY: Duration = Duration::from_millis(250);
 /// Memory of the rate shown to people.
@@ -130,6 +133,7 @@ pub(super) struct Publisher {
     /// The last schema that was served, and its reader.
     reader: Option<(Arc<Schema>, Arc<RowReader>)>,
     model_at: Option<Instant>,
+    model_every: Duration,
     board_at: Option<Instant>,
     board_due: bool,
     board_examples: u64,
@@ -165,6 +169,7 @@ impl Publisher {
             copied: None,
             reader: None,
             model_at: None,
+            model_every: MODEL_EVERY,
             board_at: None,
             board_due: false,
             board_examples: 0,
@@ -195,6 +200,11 @@ impl Publisher {
         self.template.settings = serde_json::Value::Object(config.learning());
     }
 
+    /// True while a model waits to be served: until the journal is durable, or because the last one was served just now.
+    pub fn holds_a_model(&self) -> bool {
+        self.new_model || self.copied.is_some()
+    }
+
     /// The last checkpoint, as people see it.
     pub fn saved(&mut self, digest: String, examples: u64) {
         self.template.digest = Some(digest);
@@ -212,12 +222,14 @@ impl Publisher {
     ) {
         let (now, durable) = (moment.now, moment.durable);
         let model_due = self.serve_durable(durable);
-        if self.new_model && self.copied.is_none() && due(self.model_at, now, MODEL_EVERY) {
+        if self.new_model && self.copied.is_none() && due(self.model_at, now, self.model_every) {
             match learner.snapshot() {
                 Ok(snapshot) => self.copied = snapshot.map(|snapshot| self.readable(snapshot)),
                 Err(error) => tracing::error!(%error, "the model could not be copied for serving"),
             }
             self.model_at = Some(now);
+            self.model_every =
+                (now.elapsed() * COPYING_ONE_IN).clamp(MODEL_EVERY, MODEL_AT_LEAST_EVERY);
             self.new_model = false;
         }
         let model_due = self.serve_durable(durable) || model_due;

@@ -10,6 +10,8 @@ use crate::stream::{self, Polled};
 const POLL_RECORDS: usize = 1024;
 /// Longest wait for records, so that a stop or a command is noticed soon.
 pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
+/// The same while a newer model waits to be served.
+const PUBLISH_WAIT: Duration = Duration::from_millis(1);
 /// Pause before a source that failed is asked again.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 /// Fewer records than these are decoded at once: another thread would only make them wait.
@@ -89,10 +91,8 @@ impl Trainer {
             return Ok(());
         };
         let decoded = decoded.map_err(Failure::internal)?;
-        for record in decoded.records() {
-            self.waiting.enters(record);
-        }
-        self.intake.push_decoded(decoded, &mut self.arrivals);
+        let records = self.intake.push_decoded(decoded, &mut self.arrivals);
+        self.waiting.enter(records);
         self.hear_intake();
         Ok(())
     }
@@ -123,15 +123,19 @@ impl Trainer {
             .map(|ms| Duration::from_secs_f64(ms / 1000.0))
     }
 
-    /// How long to wait for records: not while others are decoded, and never past the moment when a waiting batch must be
-    /// learned.
+    /// How long to wait for records: not while others are decoded, hardly while a newer model waits to be served, and never
+    /// past the moment when a waiting batch must be learned.
     fn patience(&self) -> Duration {
         if !self.ahead.is_empty() {
             return Duration::ZERO;
         }
+        let longest = match self.publisher.holds_a_model() {
+            true => PUBLISH_WAIT,
+            false => POLL_WAIT,
+        };
         match (self.linger_time(), self.waiting_since) {
-            (Some(linger), Some(since)) => linger.saturating_sub(since.elapsed()).min(POLL_WAIT),
-            _ => POLL_WAIT,
+            (Some(linger), Some(since)) => linger.saturating_sub(since.elapsed()).min(longest),
+            _ => longest,
         }
     }
 }

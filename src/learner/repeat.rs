@@ -11,7 +11,7 @@ pub enum Mismatch {
     /// Other losses, another gradient, or another number of examples.
     #[error(
         "the batch after which {recorded} examples were learned does not repeat itself (now {found} examples): the \
-         stream, the settings or the machine's instruction set are not what they were"
+         stream, the settings, skewd or the machine's instruction set are not what they were"
     )]
     Differs {
         /// Examples taken by then, as recorded.

@@ -20,6 +20,11 @@ impl Waiting {
         self.inside.push_back(record.clone());
     }
 
+    /// Records go into the intake, the newest last.
+    pub fn enter(&mut self, records: Vec<Record>) {
+        self.inside.extend(records);
+    }
+
     /// The oldest record inside has come out: the intake keeps the order. A `wanted` one joins the batch
     /// ([`Learner::wants`]).
     pub fn comes_out(&mut self, wanted: bool) {

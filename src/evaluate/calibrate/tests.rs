@@ -195,7 +195,9 @@ proptest! {
                 let p = step as f32 / 1000.0;
                 let mut row = [1.0 - p, p];
                 calibrator.apply(&mut row);
-                prop_assert!(row[1] > last, "{} gives {} after {}", p, row[1], last);
+                // Next to 0 and 1 neighbours may round to the same number, or change places by its last bit.
+                let rounds = if (0.001..0.999).contains(&last) { 0.0 } else { 2.0 * f32::EPSILON };
+                prop_assert!(row[1] > last - rounds, "{} gives {} after {}", p, row[1], last);
                 last = row[1];
             }
         }
