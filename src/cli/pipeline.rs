@@ -1,4 +1,5 @@
-//! Files -> learners: one thread reads, others decode, the learners run on the rest and see every record in the same order.
+//! Files -> learners: one thread reads and, where no processor is left for others that do, decodes; the learners run on the rest
+//! and see every record in the same order.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -54,7 +55,8 @@ pub(super) fn run(
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (learners, workers) = start_workers(scope, lanes, cores);
-        let threads = cores.saturating_sub(workers.len()).min(MOST_THREADS);
+        // The reading thread decodes itself unless there is a processor to spare: handing over costs a tenth.
+        let threads = cores.saturating_sub(workers.len() + 1).min(MOST_THREADS);
         let mut feed = Feed {
             source,
             intake,
