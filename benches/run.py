@@ -23,6 +23,8 @@ BINARY = os.environ.get("SKEWD", "target/release/skewd")
 MLP = ["learner.mode=single", "schema.encoding=standard", "schema.recent_shares=false", "learner.batch_size=128", "model.hidden=[128,64]"]
 LINEAR = [*MLP[:4], "model.kind=linear"]
 ROWS = []
+# Nanoseconds a record of the stages of `replay`, once they were measured.
+STAGES = {}
 
 
 def row(work, value, mark, met):
@@ -48,9 +50,19 @@ def used(*command):
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def replay(path, settings):
+def replay(path, settings, *options):
     arguments = [part for setting in settings for part in ("--set", setting)]
-    return used(BINARY, "replay", path, *arguments)
+    return used(BINARY, "replay", path, *options, *arguments)
+
+
+def fastest(path, settings, rounds):
+    """Examples a second, the reports at the end not counted."""
+    rates = []
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        for _ in range(rounds):
+            replay(path, settings, "--report", report.name)
+            rates.append(json.load(open(report.name, encoding="utf-8"))["examples_per_second"])
+    return max(rates)
 
 
 def best(of, rounds):
@@ -84,10 +96,14 @@ def decoding(options, folder):
     """Decode and encode, beside orjson and the SIMD parsers."""
     bench = ["cargo", "bench", "--locked", "--quiet", "--bench", "stages", "--"]
     output(*bench, "--write", folder)
-    text = output(*bench, "--rounds", str(options.rounds * 3)).split("four decimals", 1)[1].split("\n\n", 1)[0]
+    everything = output(*bench, "--rounds", str(options.rounds * 3))
+    text = everything.split("four decimals", 1)[1].split("\n\n", 1)[0]
     nanos = {name.strip(): float(value) for name, value in re.findall(r"^  (.+?)\s+([\d.]+) ns", text, re.M)}
     orjson = float(re.search(r": ([\d.]+) ns", output(sys.executable, f"{HERE}/stages_orjson.py", f"{folder}/short.jsonl")).group(1))
     flat = nanos["skewd: flat JSON, decode + encode standard"]
+    of = lambda section, name: float(re.search(rf"{re.escape(section)}.*?{re.escape(name)}\s+([\d.]+) ns", everything, re.S).group(1))
+    STAGES["read and decode"] = of("read JSON lines", "skewd: records of a file") + nanos["skewd: flat JSON, decode"]
+    STAGES["learn"] = of("learn an example", "skewd: standard")
     simd = min(value for name, value in nanos.items() if name.startswith(("sonic-rs", "simd-json")))
     at_least("decode + encode, flat JSON: beside orjson alone", orjson / flat, 2.5)
     at_least("decode + encode, flat JSON: beside the fastest SIMD parser", simd / flat, 0.8)
@@ -156,6 +172,9 @@ def streams(options, folder):
     glue = output(sys.executable, f"{HERE}/glue.py", path, "--rounds", str(options.rounds), "--skewd", BINARY)
     at_least("replay, MLP: beside orjson + torch", float(re.search(r"skewd is ([\d.]+) times", glue).group(1)), 8)
     wall, work = best(lambda: replay(path, MLP), options.rounds)
+    if STAGES:
+        slower = 1e9 / max(STAGES.values())
+        at_least("replay, MLP: of the slower of its two stages alone", fastest(path, MLP, options.rounds) / slower, 0.8)
     as_json, as_text = wabbit(path, count, folder)
     json_seconds = min(rival(f"run_vowpal({as_json!r}, '--json')") for _ in range(options.rounds))
     text_seconds = min(rival(f"run_vowpal({as_text!r}, '')") for _ in range(options.rounds))
