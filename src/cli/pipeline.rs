@@ -22,8 +22,6 @@ use crate::stream::{Polled, Source};
 const CHUNK_RECORDS: usize = 512;
 /// Chunks that may wait for a learner: enough to keep it busy, little memory.
 const CHUNKS_WAITING: usize = 8;
-/// More threads decode faster than one can read.
-const MOST_THREADS: usize = 4;
 
 /// Decoded records, shared by every learner.
 struct Chunk {
@@ -53,14 +51,13 @@ pub(super) fn run(
     bar: &ProgressBar,
 ) -> Result<(Vec<Lane>, Counted), Failure> {
     std::thread::scope(|scope| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (learners, workers) = start_workers(scope, lanes, cores);
+        let (learners, workers) = start_workers(scope, lanes);
         // The reading thread decodes itself unless there is a processor to spare: handing over costs a tenth.
-        let threads = cores.saturating_sub(workers.len() + 1).min(MOST_THREADS);
+        let ahead = Ahead::beside(workers.len() + 1).map_err(Failure::io)?;
         let mut feed = Feed {
             source,
             intake,
-            ahead: Ahead::new(threads).map_err(Failure::io)?,
+            ahead,
             args,
             learners: &learners,
             bar,
@@ -88,8 +85,8 @@ pub(super) fn run(
 fn start_workers<'scope>(
     scope: &'scope Scope<'scope, '_>,
     lanes: Vec<Lane>,
-    cores: usize,
 ) -> (Lines, Vec<Worker<'scope>>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.saturating_sub(1).clamp(1, lanes.len());
     let mut shares: Vec<Vec<Numbered>> = (0..threads).map(|_| Vec::new()).collect();
     for (place, lane) in lanes.into_iter().enumerate() {

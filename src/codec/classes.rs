@@ -48,11 +48,41 @@ impl Names {
     }
 }
 
+/// Labels, and how often each came.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    names: Names,
+    counts: Vec<usize>,
+}
+
+impl Labels {
+    pub fn add(&mut self, label: &str) {
+        let place = self.names.find(label).unwrap_or_else(|| {
+            self.counts.push(0);
+            self.names.add(label).0
+        });
+        self.counts[place as usize] += 1;
+    }
+
+    /// Different ones.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// The most frequent; of equally frequent ones those that came first.
+    fn commonest(&self, most: usize) -> impl Iterator<Item = &Arc<str>> {
+        let mut frequent: Vec<usize> = (0..self.len()).collect();
+        frequent.sort_by_key(|place| Reverse(self.counts[*place]));
+        frequent.truncate(most);
+        frequent.into_iter().map(|place| &self.names.all()[place])
+    }
+}
+
 /// The classes that are known.
 pub(super) struct Classes {
     known: Names,
     /// While it is not empty, only these labels may become classes.
-    expected: HashSet<Box<str>>,
+    expected: HashSet<Arc<str>>,
 }
 
 impl Classes {
@@ -69,20 +99,14 @@ impl Classes {
         self.known.all()
     }
 
-    /// Of labels that are to come, with how often each does and in the order of their first sight, only the most frequent may
-    /// become classes where not all can: labels that hardly ever come must not take the places of those that do. Answers how
-    /// many are left without.
-    pub fn expect(&mut self, labels: &[(Box<str>, usize)], settings: &Settings) -> usize {
+    /// Of labels that are to come only the most frequent may become classes where not all can: those that hardly ever come must
+    /// not take the places of the others. Answers how many are left without.
+    pub fn expect(&mut self, labels: &Labels, settings: &Settings) -> usize {
         let room = settings.max_classes.saturating_sub(self.names().len());
         if !settings.classes.is_empty() || labels.len() <= room {
             return 0;
         }
-        let mut frequent: Vec<&(Box<str>, usize)> = labels.iter().collect();
-        frequent.sort_by_key(|(_, count)| Reverse(*count));
-        self.expected = frequent[..room]
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect();
+        self.expected = labels.commonest(room).cloned().collect();
         labels.len() - room
     }
 

@@ -37,6 +37,11 @@ impl Decoder {
         }
     }
 
+    /// What it decodes by.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
     /// What was found in a record, and its row. With `columns` it is a CSV record.
     ///
     /// The verdict is a function of the bytes, the columns and the plan alone.

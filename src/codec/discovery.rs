@@ -1,8 +1,9 @@
 //! The schema of a stream that names none: the first records are held back until it is known.
 
-use std::collections::HashMap;
+use std::mem::take;
 use std::sync::Arc;
 
+use super::classes::Labels;
 use super::csv_record::{Columns, CsvRecords};
 use super::decoder::{Decoder, text_of};
 use super::fields::ambiguous;
@@ -80,6 +81,7 @@ pub(super) struct Discovery {
     probe: Decoder,
     held: Vec<Waiting>,
     counts: HeldCounts,
+    labels: Labels,
     next_look: usize,
     /// The last look through all that waits made room.
     shrunk: bool,
@@ -95,6 +97,7 @@ impl Discovery {
             plan,
             held: Vec::new(),
             counts: HeldCounts::default(),
+            labels: Labels::default(),
             next_look: FIRST_LOOK,
             shrunk: false,
             bytes: 0,
@@ -135,9 +138,11 @@ impl Discovery {
             }
             let clear = held.columns.is_some()
                 || held.text().is_some_and(|text| !ambiguous(&self.plan, text));
-            clear
-                .then_some(true)
-                .ok_or_else(|| "syntax: a name stands twice".to_owned())
+            if !clear {
+                return Err("syntax: a name stands twice".to_owned());
+            }
+            self.labels.add(&label);
+            Ok(true)
         });
         held.kind = told.as_ref().copied().map_err(|_| ());
         self.counts.add(told);
@@ -246,29 +251,6 @@ impl Discovery {
         (schema, warnings)
     }
 
-    /// The labels of the records from which the schema follows, in the order of their first sight, and how often each comes.
-    pub fn labels(&mut self) -> Vec<(Box<str>, usize)> {
-        let (mut labels, mut places) = (Vec::new(), HashMap::<Box<str>, usize>::new());
-        for waiting in &self.held {
-            let Waiting::Whole(held) = waiting else {
-                continue;
-            };
-            let payload = held.record.payload.as_deref();
-            let Ok((found, _)) = self.probe.decode(payload, held.columns.as_ref()) else {
-                continue;
-            };
-            let Some(label) = found.label.filter(|_| held.kind == Ok(true)) else {
-                continue;
-            };
-            let place = *places.entry(Box::from(&*label)).or_insert_with(|| {
-                labels.push((Box::from(&*label), 0));
-                labels.len() - 1
-            });
-            labels[place].1 += 1;
-        }
-        labels
-    }
-
     /// Shows the survey what the fields hold.
     fn look(&self, survey: &mut Survey<'_>) {
         let mut csv = CsvRecords::new();
@@ -285,12 +267,12 @@ impl Discovery {
         }
     }
 
-    /// The held records in their order, which are held no more.
-    pub fn release(&mut self) -> Vec<Waiting> {
+    /// The held records in their order, and the labels of those from which the schema follows; they are held no more.
+    pub fn release(&mut self) -> (Vec<Waiting>, Labels) {
         self.counts = HeldCounts::default();
         self.next_look = FIRST_LOOK;
         self.bytes = 0;
-        std::mem::take(&mut self.held)
+        (take(&mut self.held), take(&mut self.labels))
     }
 }
 

@@ -39,7 +39,6 @@ pub struct Intake {
     discovery: Option<Discovery>,
     classes: Classes,
     sender: Arc<Sender>,
-    plan: Arc<Plan>,
     /// Records are CSV with these columns.
     columns: Option<Arc<Columns>>,
     warnings: Vec<String>,
@@ -63,10 +62,8 @@ impl Intake {
                 (Schema::given(settings), names.collect())
             }
         };
-        let plan = Arc::new(Plan::for_records(settings, schema.as_ref()));
         Self {
-            decoder: Decoder::new(Arc::clone(&plan)),
-            plan,
+            decoder: Decoder::new(Arc::new(Plan::for_records(settings, schema.as_ref()))),
             discovery: schema.is_none().then(|| Discovery::new(settings)),
             census: schema.as_ref().map(|schema| Census::new(settings, schema)),
             notices: Vec::new(),
@@ -95,7 +92,7 @@ impl Intake {
     #[must_use]
     pub fn terms(&self) -> Option<Terms> {
         self.schema.is_some().then(|| Terms {
-            plan: Arc::clone(&self.plan),
+            plan: Arc::clone(self.decoder.plan()),
             columns: self.columns.clone(),
             sender: Arc::clone(&self.sender),
         })
@@ -157,7 +154,7 @@ impl Intake {
                 self.finish_discovery(out)
             }
             Room::FullInVain => {
-                let held = discovery.release();
+                let (held, _) = discovery.release();
                 let (label, records) = (&self.settings.label, held.len());
                 let warning = format!(
                     "of {records} records that waited for the schema {labelled} carry the label {label:?}: too few to decide \
@@ -185,16 +182,15 @@ impl Intake {
         };
         let counted = discovery.counts().labelled;
         let (schema, warnings) = discovery.schema(&self.settings);
-        let labels = discovery.labels();
-        let held = discovery.release();
+        let (held, labels) = discovery.release();
         self.warnings.extend(warnings);
         let records = held.len();
         let Some(schema) = schema else {
             out.extend(held.into_iter().map(|held| self.pass_without_schema(held)));
             return Err(self.nothing_found(records, counted));
         };
-        self.plan = Arc::new(Plan::for_records(&self.settings, Some(&schema)));
-        self.decoder = Decoder::new(Arc::clone(&self.plan));
+        let plan = Plan::for_records(&self.settings, Some(&schema));
+        self.decoder = Decoder::new(Arc::new(plan));
         self.census = Some(Census::new(&self.settings, &schema));
         self.schema = Some(Arc::new(schema));
         self.discovery = None;

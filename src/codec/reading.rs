@@ -65,14 +65,6 @@ pub struct Decoded {
     pub(super) labels: Names,
 }
 
-impl Decoded {
-    /// The records, in their order.
-    #[must_use]
-    pub fn records(&self) -> &[Record] {
-        &self.records
-    }
-}
-
 /// Decodes records apart from the intake whose turn they wait for: before it, elsewhere, in any order.
 ///
 /// ```

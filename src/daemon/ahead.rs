@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use crate::codec::{Decoded, Reader, Terms};
 use crate::example::Record;
 
+/// More threads decode faster than one can read and learn.
+const MOST_THREADS: usize = 4;
 /// Lots of records that wait for a thread or for their turn, for each thread: one in work, one before, one behind.
 const LOTS_A_THREAD: usize = 3;
 
@@ -36,6 +38,15 @@ struct Thread {
 pub(crate) struct Died;
 
 impl Ahead {
+    /// With a thread for every processor that so many other busy threads leave, up to [`MOST_THREADS`].
+    ///
+    /// # Errors
+    /// As [`Ahead::new`].
+    pub fn beside(busy: usize) -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(cores.saturating_sub(busy).min(MOST_THREADS))
+    }
+
     /// With so many threads; without any nothing is ever decoded ahead ([`Ahead::has_room`] says no).
     ///
     /// # Errors
@@ -147,12 +158,22 @@ mod tests {
     use super::*;
     use crate::codec::{Intake, Settings};
 
-    fn terms() -> Terms {
+    fn intake() -> Intake {
         let settings = Settings {
             features: vec!["x".into()],
             ..Settings::default()
         };
-        Intake::new(&settings, None).terms().unwrap()
+        Intake::new(&settings, None)
+    }
+
+    fn terms() -> Terms {
+        intake().terms().unwrap()
+    }
+
+    /// The records of the oldest lot.
+    fn taken(ahead: &mut Ahead) -> Vec<Record> {
+        let decoded = ahead.take().unwrap().unwrap();
+        intake().push_decoded(decoded, &mut Vec::new())
     }
 
     /// Records of three partitions in turn.
@@ -173,8 +194,7 @@ mod tests {
                     ahead.give(records(next..end), &terms());
                     next = end;
                 }
-                let decoded = ahead.take().unwrap().unwrap();
-                came.extend(decoded.records().iter().map(|record| record.offset));
+                came.extend(taken(&mut ahead).iter().map(|record| record.offset));
             }
             assert!(came.iter().copied().eq(0..came.len() as i64));
         }
@@ -187,7 +207,7 @@ mod tests {
         ahead.give(records(5..8), &terms());
         let inside: Vec<_> = ahead.inside().into_iter().collect();
         assert_eq!(inside, [(0, 3), (1, 3), (2, 2)]);
-        assert_eq!(ahead.take().unwrap().unwrap().records().len(), 5);
+        assert_eq!(taken(&mut ahead).len(), 5);
         assert_eq!(ahead.inside().values().sum::<i64>(), 3);
         ahead.take().unwrap().unwrap();
         assert!(ahead.is_empty() && ahead.take().is_none());

@@ -17,7 +17,6 @@ use super::letters::Letters;
 use super::open::{open_letters, open_source};
 use super::poison::Poison;
 use super::publish::{Publisher, Shared};
-use super::reading::decoding_threads;
 use super::recording::Recording;
 use super::saver::{Saved, Saver};
 use super::scrub::Scrubber;
@@ -105,7 +104,7 @@ impl Daemon {
             recording,
             meters: Meters::new(&topic_name(&config)),
             source,
-            ahead: Ahead::new(decoding_threads()).map_err(Failure::io)?,
+            ahead: Ahead::beside(1).map_err(Failure::io)?,
             intake,
             learner,
             shared: Arc::clone(&shared),

@@ -16,14 +16,6 @@ const PUBLISH_WAIT: Duration = Duration::from_millis(1);
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 /// Fewer records than these are decoded at once: another thread would only make them wait.
 const WORTH_A_THREAD: usize = 128;
-/// More threads decode faster than one can learn.
-const MOST_THREADS: usize = 4;
-
-/// Threads that decode beside the one that learns.
-pub(super) fn decoding_threads() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    (cores - 1).min(MOST_THREADS)
-}
 
 impl Trainer {
     /// Asks the source for records.

@@ -4,10 +4,23 @@ use std::sync::Arc;
 
 use skewd::codec::Intake;
 use skewd::config::Config;
-use skewd::example::Record;
+use skewd::example::{Arrival, Record};
 use skewd::learner::{Event, Learner};
 
 use crate::support::{as_json, rows};
+
+/// A learner that knows the schema, and what it is to learn.
+fn prepared(config: &Config) -> (Learner, Vec<Arrival>) {
+    let mut intake = Intake::new(&config.schema, None);
+    let mut learner = Learner::new(config.task().unwrap());
+    let mut arrivals = Vec::new();
+    for (offset, line) in as_json(&rows(4000, 2)).into_iter().enumerate() {
+        intake.push(Record::new(0, offset as i64, line), &mut arrivals);
+    }
+    let schema = Arc::clone(intake.schema().unwrap());
+    learner.handle(Event::Schema(schema)).unwrap();
+    (learner, arrivals)
+}
 
 #[test]
 fn a_served_snapshot_stays_as_it_was() {
@@ -20,14 +33,7 @@ fn a_served_snapshot_stays_as_it_was() {
         ],
     )
     .unwrap();
-    let mut intake = Intake::new(&config.schema, None);
-    let mut learner = Learner::new(config.task().unwrap());
-    let mut arrivals = Vec::new();
-    for (offset, line) in as_json(&rows(4000, 2)).into_iter().enumerate() {
-        intake.push(Record::new(0, offset as i64, line), &mut arrivals);
-    }
-    let schema = Arc::clone(intake.schema().unwrap());
-    learner.handle(Event::Schema(schema)).unwrap();
+    let (mut learner, arrivals) = prepared(&config);
     let (first, rest) = arrivals.split_at(1600);
     for arrival in first {
         learner.handle(Event::Arrival(arrival)).unwrap();
@@ -75,14 +81,7 @@ fn a_learner_that_bursts_does_not_silence_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let settings = crate::support::file(dir.path(), "wild.toml", ONE_IS_WILD);
     let config = Config::load(&[settings], std::iter::empty(), &[]).unwrap();
-    let mut intake = Intake::new(&config.schema, None);
-    let mut learner = Learner::new(config.task().unwrap());
-    let mut arrivals = Vec::new();
-    for (offset, line) in as_json(&rows(4000, 2)).into_iter().enumerate() {
-        intake.push(Record::new(0, offset as i64, line), &mut arrivals);
-    }
-    let schema = Arc::clone(intake.schema().unwrap());
-    learner.handle(Event::Schema(schema)).unwrap();
+    let (mut learner, arrivals) = prepared(&config);
     let row: Vec<Box<[f32]>> = vec![vec![9.0, -9.0, 9.0, -9.0].into_boxed_slice()];
     let mut burst = 0;
     for arrival in &arrivals {
