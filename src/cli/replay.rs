@@ -55,15 +55,15 @@ pub fn run(config: &Config, args: &ReplayArgs) -> Result<(), Failure> {
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     intake.end();
-    for warning in intake.take_warnings() {
-        tracing::warn!("{warning}");
-    }
     if let Some(first) = lanes.first_mut() {
         for notice in intake.take_notices() {
             first.learner.notice(notice);
         }
     }
     if let Some(first) = source.nothing_parsed(&counted.rejected, counted.rows) {
+        for lane in &mut lanes {
+            crate::telemetry::warn(&lane.learner.take_warnings());
+        }
         return Err(Failure::data(first));
     }
     finish(config, args, lanes, counted, seconds)

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::notice::Notice;
 use super::reject::{Fault, Reason, printable};
 use super::settings::Settings;
 
@@ -83,6 +84,9 @@ pub(super) struct Classes {
     known: Names,
     /// While it is not empty, only these labels may become classes.
     expected: HashSet<Arc<str>>,
+    /// That a label was refused for want of a place, once.
+    told: bool,
+    notice: Option<Notice>,
 }
 
 impl Classes {
@@ -91,6 +95,8 @@ impl Classes {
         Self {
             known: Names::new(names),
             expected: HashSet::new(),
+            told: false,
+            notice: None,
         }
     }
 
@@ -147,10 +153,35 @@ impl Classes {
         label: &str,
         settings: &Settings,
     ) -> Result<(u32, Option<Arc<str>>), Fault> {
-        if let Some(class) = self.known(label, settings)? {
-            return Ok((class, None));
+        match self.known(label, settings) {
+            Ok(Some(class)) => return Ok((class, None)),
+            Ok(None) => {}
+            Err(fault) => {
+                self.tell_once(label, settings);
+                return Err(fault);
+            }
         }
         let (class, name) = self.known.add(label);
         Ok((class, Some(name)))
+    }
+    /// The first label for which there is no place may be the rare class, of which one in a thousand records is: too few to be
+    /// noticed among what is refused.
+    fn tell_once(&mut self, label: &str, settings: &Settings) {
+        if self.told || !settings.classes.is_empty() || !self.expected.is_empty() {
+            return;
+        }
+        self.told = true;
+        let message = format!(
+            "label \"{}\" is refused, as is any other new one: {} classes are known, as many as schema.max_classes allows. If it is \
+             a class, raise schema.max_classes and send its dead letters again; what was learned is kept",
+            printable(label),
+            self.names().len()
+        );
+        self.notice = Some(Notice::of_schema("max_classes", message));
+    }
+
+    /// What a person should know, since the last call.
+    pub fn take_notice(&mut self) -> Option<Notice> {
+        self.notice.take()
     }
 }

@@ -7,6 +7,7 @@ use super::classes::Labels;
 use super::csv_record::{Columns, CsvRecords};
 use super::decoder::{Decoder, text_of};
 use super::fields::ambiguous;
+use super::notice::Notice;
 use super::plan::Plan;
 use super::reject::printable;
 use super::schema::Schema;
@@ -229,8 +230,8 @@ impl Discovery {
         ))
     }
 
-    /// The schema that the held records have, if they have any feature, and warnings.
-    pub fn schema(&self, settings: &Settings) -> (Option<Schema>, Vec<String>) {
+    /// The schema that the held records have, if they have any feature, and what to know of it.
+    pub fn schema(&self, settings: &Settings) -> (Option<Schema>, Vec<Notice>) {
         let mut survey = Survey::new(&self.plan, settings);
         for held in self.teaching() {
             match held.text() {
@@ -242,13 +243,13 @@ impl Discovery {
         self.look(&mut survey);
         survey.counted();
         self.look(&mut survey);
-        let (features, warnings) = survey.features(settings);
+        let (features, notices) = survey.features(settings);
         let schema = (!features.is_empty()).then_some(Schema {
             undecided: survey.undecided(&features),
             features,
             category_buckets: settings.category_buckets,
         });
-        (schema, warnings)
+        (schema, notices)
     }
 
     /// Shows the survey what the fields hold.
@@ -308,4 +309,19 @@ fn size(record: &Record) -> usize {
         .map(|(name, value)| name.len() + length(value))
         .sum();
     length(&record.payload) + length(&record.key) + headers
+}
+
+/// Why no schema followed from so many records, of which so many carry a label.
+pub(super) fn nothing_found(settings: &Settings, records: usize, labelled: usize) -> String {
+    let label = &settings.label;
+    if labelled > 0 {
+        return format!(
+            "no features found: {labelled} records carry the label {label:?} and nothing else that is a number, text or bool; set \
+             schema.features or schema.ignore"
+        );
+    }
+    format!(
+        "no features found: none of {records} records parses and carries the label {label:?}; set schema.label and schema.format \
+         to what the records hold"
+    )
 }

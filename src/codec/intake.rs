@@ -6,7 +6,7 @@ use super::census::Census;
 use super::classes::Classes;
 use super::csv_record::Columns;
 use super::decoder::Decoder;
-use super::discovery::{Discovery, Held, HeldCounts, Room, Waiting};
+use super::discovery::{Discovery, Held, HeldCounts, Room, Waiting, nothing_found};
 use super::notice::Notice;
 use super::plan::Plan;
 use super::reading::{Decoded, Read, Terms, read};
@@ -41,7 +41,6 @@ pub struct Intake {
     sender: Arc<Sender>,
     /// Records are CSV with these columns.
     columns: Option<Arc<Columns>>,
-    warnings: Vec<String>,
     /// While the first examples are looked at.
     census: Option<Census>,
     notices: Vec<Notice>,
@@ -73,7 +72,6 @@ impl Intake {
             columns: (settings.format == Format::Csv)
                 .then(|| Arc::new(Columns(settings.columns.clone()))),
             settings: settings.clone(),
-            warnings: Vec::new(),
         }
     }
 
@@ -141,16 +139,19 @@ impl Intake {
         };
         let room = discovery.hold(record, columns, &self.settings);
         let labelled = discovery.counts().labelled;
-        self.warnings.extend(discovery.look_out(&self.settings));
+        let told = discovery.look_out(&self.settings);
+        let told = told.map(|message| Notice::of_schema("records that wait", message));
+        self.notices.extend(told);
         let done = match room {
             Room::More => Ok(()),
             Room::Enough => self.finish_discovery(out),
             Room::Full => {
-                self.warnings.push(format!(
+                let message = format!(
                     "as much as can waits for the schema: it is decided from {labelled} labelled records instead of {}; give \
                      schema.features to decide yourself",
                     self.settings.discover_records
-                ));
+                );
+                self.tell("records that wait", message);
                 self.finish_discovery(out)
             }
             Room::FullInVain => {
@@ -164,8 +165,8 @@ impl Intake {
                 Err(warning)
             }
         };
-        if let Err(warning) = done {
-            self.warnings.push(warning);
+        if let Err(message) = done {
+            self.tell("no features", message);
         }
     }
 
@@ -181,13 +182,13 @@ impl Intake {
             return Ok(());
         };
         let counted = discovery.counts().labelled;
-        let (schema, warnings) = discovery.schema(&self.settings);
+        let (schema, notices) = discovery.schema(&self.settings);
         let (held, labels) = discovery.release();
-        self.warnings.extend(warnings);
+        self.notices.extend(notices);
         let records = held.len();
         let Some(schema) = schema else {
             out.extend(held.into_iter().map(|held| self.pass_without_schema(held)));
-            return Err(self.nothing_found(records, counted));
+            return Err(nothing_found(&self.settings, records, counted));
         };
         let plan = Plan::for_records(&self.settings, Some(&schema));
         self.decoder = Decoder::new(Arc::new(plan));
@@ -196,11 +197,13 @@ impl Intake {
         self.discovery = None;
         let without = self.classes.expect(&labels, &self.settings);
         if without > 0 {
-            self.warnings.push(format!(
+            let message = format!(
                 "the first {records} records have {} different labels, more than schema.max_classes = {}: the {without} that come \
                  least often are refused; see that schema.label names the label, or raise schema.max_classes",
-                labels.len(), self.settings.max_classes
-            ));
+                labels.len(),
+                self.settings.max_classes
+            );
+            self.tell("many labels", message);
         }
         for waiting in held {
             out.push(match waiting {
@@ -223,7 +226,7 @@ impl Intake {
         let (records, counted) = (discovery.len(), discovery.counts().labelled);
         match discovery.schema(&self.settings) {
             (Some(_), _) => Ok(()),
-            (None, _) => Err(self.nothing_found(records, counted)),
+            (None, _) => Err(nothing_found(&self.settings, records, counted)),
         }
     }
 
@@ -268,12 +271,8 @@ impl Intake {
         self.classes.names()
     }
 
-    /// What a person should know, since the last call.
-    pub fn take_warnings(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.warnings)
-    }
-
-    /// What a person should know about the features, since the last call. Each is named once, after a few thousand examples.
+    /// What a person should know about schema and features, since the last call. What features teach is said once, after a
+    /// few thousand examples.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
@@ -324,12 +323,17 @@ impl Intake {
         }
     }
 
+    fn tell(&mut self, subject: &str, message: String) {
+        self.notices.push(Notice::of_schema(subject, message));
+    }
+
     fn warn_of_absent(&mut self, columns: &[String]) {
         let label = &self.settings.label;
         if !columns.contains(label) {
-            self.warnings.push(format!(
+            let message = format!(
                 "no column is named {label:?}: every record is unlabelled; set schema.label to the column of the label"
-            ));
+            );
+            self.tell("label", message);
         }
         let features = self.schema.iter().flat_map(|schema| &schema.features);
         let absent: Vec<_> = features
@@ -338,9 +342,10 @@ impl Intake {
             .collect();
         if let Some(first) = absent.first() {
             let count = absent.len();
-            self.warnings.push(format!(
+            let message = format!(
                 "{count} features of the schema have no column and count as missing, {first:?} the first"
-            ));
+            );
+            self.tell("columns", message);
         }
     }
 
@@ -382,7 +387,10 @@ impl Intake {
                 }
             }
             Ok(None) => unlabelled(record.partition, record.offset),
-            Err(fault) => arrival(record.clone(), Err(fault)),
+            Err(fault) => {
+                self.notices.extend(self.classes.take_notice());
+                arrival(record.clone(), Err(fault))
+            }
         }
     }
 
@@ -407,18 +415,6 @@ impl Intake {
                 }
             });
         arrival(held.record, verdict)
-    }
-
-    fn nothing_found(&self, records: usize, counted: usize) -> String {
-        let label = &self.settings.label;
-        if counted > 0 {
-            return format!(
-                "no features found: {counted} records carry the label {label:?} and nothing else that is a number, text or bool; set schema.features or schema.ignore"
-            );
-        }
-        format!(
-            "no features found: none of {records} records parses and carries the label {label:?}; set schema.label and schema.format to what the records hold"
-        )
     }
 }
 

@@ -33,6 +33,7 @@ mod csv_record;
 mod decoder;
 mod discovery;
 mod encoder;
+mod evidence;
 mod fields;
 mod found;
 mod intake;

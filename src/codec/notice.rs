@@ -2,10 +2,14 @@
 
 use serde::Serialize;
 
+use super::reject::printable;
+
 /// What it is about: a closed set with stable names, which metrics and reports use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Concern {
+    /// What was decided from the first records, or cannot be, or that columns and schema do not fit.
+    Schema,
     /// A feature has had one value only, or none.
     ConstantFeature,
     /// A feature names records instead of describing them.
@@ -28,7 +32,8 @@ pub enum Concern {
 
 impl Concern {
     /// All of them, in the order of declaration: `concern as usize` is its place here.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Schema,
         Self::ConstantFeature,
         Self::IdentifierFeature,
         Self::FeatureMissing,
@@ -51,6 +56,7 @@ impl Concern {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Schema => "schema",
             Self::ConstantFeature => "constant_feature",
             Self::IdentifierFeature => "identifier_feature",
             Self::FeatureMissing => "feature_missing",
@@ -73,6 +79,17 @@ pub struct Notice {
     pub subject: String,
     /// What was seen, and what to do; printable and short whatever the records held.
     pub message: String,
+}
+
+impl Notice {
+    /// Something about the schema.
+    pub(super) fn of_schema(subject: &str, message: String) -> Self {
+        Self {
+            concern: Concern::Schema,
+            subject: printable(subject),
+            message,
+        }
+    }
 }
 
 /// Notices of one kind that are told one by one; of a wide schema hundreds may come at once.

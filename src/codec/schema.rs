@@ -54,8 +54,8 @@ pub struct Schema {
     pub features: Vec<Feature>,
     /// Buckets of each categorical feature.
     pub category_buckets: usize,
-    /// Features that were always missing while the schema was decided. They count as numbers; whatever else comes in them is
-    /// missing, so that a guess refuses no record.
+    /// Numbers that were always missing while the schema was decided, or came beside a good many texts. Whatever else comes in
+    /// them is missing, so that a guess refuses no record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undecided: Vec<String>,
 }

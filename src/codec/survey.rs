@@ -4,30 +4,24 @@
 //!   names; arrays are no features.
 //! - Features come by name or by position (`f0`, `f1`, ... of an envelope's array), as in most of the records;
 //!   by position there are as many as most of the arrays have.
-//! - A feature is categorical when texts or bools were seen in it. A name whose value is always missing counts as a
-//!   number, but refuses no text: what it holds is not known yet, and a guess that is wrong would refuse every record to come.
-//! - Texts that differ in more than nine of ten records (of at least fifty) are ids, not features: they are left
-//!   out, with a warning.
+//! - Whether a feature is a number, a category or none is in [`Evidence::kind`].
 //! - A name in fewer than one record in a hundred is a feature only where there are few such names, and all features
 //!   together have at most [`MAX_INPUTS`] inputs, the commonest first: a record full of names of its own must not fill the
 //!   memory. Records with many more names than most have ([`MANY`], [`TIMES`]) name no feature, where fewer
 //!   than one in five are such.
-//! - One bad record must not change what a field is. What fewer than one in twenty values are (of at least
-//!   twenty) does not count: a text among numbers (with a warning), an object among plain values, a plain value
-//!   among objects. Such records are bad ones then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::encoder::inputs_of;
+use super::evidence::{Evidence, few};
 use super::fields::{Field, elements, envelope, fields};
+use super::notice::{Notice, in_few_words};
 use super::plan::{Plan, Table};
 use super::presence::{MOST_RARE, Presence};
 use super::reject::printable;
 use super::schema::{Feature, Kind};
 use super::settings::{MAX_FEATURES, MAX_PATH, Settings};
-use super::value::{Value, is_missing, spells_non_finite};
+use super::value::Value;
 
 /// Longest name of a discovered feature, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -39,21 +33,6 @@ const MANY: usize = 256;
 const TIMES: usize = 8;
 /// Rare names that a warning shows.
 const SHOWN: usize = 3;
-
-/// What was seen of one name.
-#[derive(Debug, Default)]
-struct Evidence {
-    name: String,
-    numbers: usize,
-    /// Texts and bools.
-    texts: usize,
-    /// Texts that spell NaN or infinity.
-    odd: usize,
-    missing: usize,
-    arrays: usize,
-    objects: usize,
-    distinct: HashSet<u64>,
-}
 
 /// Collects evidence record by record.
 pub(super) struct Survey<'p> {
@@ -189,59 +168,78 @@ impl<'p> Survey<'p> {
     }
 
     /// The features, and what a person should know about the choice.
-    pub fn features(&self, settings: &Settings) -> (Vec<Feature>, Vec<String>) {
-        let mut warnings = Vec::new();
-        let mut features = self.choose(settings, true, &mut warnings);
+    pub fn features(&self, settings: &Settings) -> (Vec<Feature>, Vec<Notice>) {
+        let mut notices = Vec::new();
+        let mut features = self.choose(settings, true, &mut notices);
         if features.is_empty() {
             // Ids are better than nothing to learn from.
-            warnings.clear();
-            features = self.choose(settings, false, &mut warnings);
+            notices.clear();
+            features = self.choose(settings, false, &mut notices);
         }
         for name in &settings.categorical {
             if !features.iter().any(|feature| feature.name == *name) {
-                warnings.push(format!(
-                    "schema.categorical names {name:?}, but no record of the discovery holds it"
+                notices.push(Notice::of_schema(
+                    name,
+                    format!(
+                        "schema.categorical names {name:?}, but no record of the discovery holds it"
+                    ),
                 ));
             }
         }
-        self.bound(settings, &mut features, &mut warnings);
-        if self.too_wide > 0 {
-            warnings.push(format!(
-                "{} records hold more than {} fields, many times as many as most: what only they hold is no feature; list \
-                 schema.features to choose",
-                self.too_wide, self.widest
-            ));
-        }
-        if let Some(rare) = self.presence.too_many_rare() {
-            warnings.push(format!(
-                "{rare} fields stand in fewer than one record in a hundred ({}, ...); more than {MOST_RARE} such fields are \
-                 no features; list schema.features to choose",
-                self.rare.join(", ")
-            ));
-        }
-        if self.left_over > 0 {
-            warnings.push(format!(
-                "more than {MAX_FEATURES} fields, or names longer than {MAX_NAME_BYTES} bytes or {MAX_PATH} levels: the others were left out; list schema.features to choose"
-            ));
-        }
-        (features, warnings)
+        self.bound(settings, &mut features, &mut notices);
+        self.tell_what_was_left_out(&mut notices);
+        (features, in_few_words(notices))
     }
 
-    /// Names of features of which no value was seen, and no setting says what they are.
+    fn tell_what_was_left_out(&self, notices: &mut Vec<Notice>) {
+        let mut tell = |subject: &str, message| notices.push(Notice::of_schema(subject, message));
+        if self.too_wide > 0 {
+            tell(
+                "wide records",
+                format!(
+                    "{} records hold more than {} fields, many times as many as most: what only they hold is no feature; list \
+                     schema.features to choose",
+                    self.too_wide, self.widest
+                ),
+            );
+        }
+        if let Some(rare) = self.presence.too_many_rare() {
+            tell(
+                "rare fields",
+                format!(
+                    "{rare} fields stand in fewer than one record in a hundred ({}, ...); more than {MOST_RARE} such fields are \
+                     no features; list schema.features to choose",
+                    self.rare.join(", ")
+                ),
+            );
+        }
+        if self.left_over > 0 {
+            tell(
+                "many fields",
+                format!(
+                    "more than {MAX_FEATURES} fields, or names longer than {MAX_NAME_BYTES} bytes or {MAX_PATH} levels: the \
+                     others were left out; list schema.features to choose"
+                ),
+            );
+        }
+    }
+
+    /// Names of the numbers in which whatever else comes is missing: what they hold is not known yet, or they hold texts
+    /// as well.
     pub fn undecided(&self, features: &[Feature]) -> Vec<String> {
         let is_open = |feature: &&Feature| {
             let evidence = self
                 .by_name
                 .get(&feature.name)
                 .map(|index| &self.seen[*index]);
-            feature.kind == Kind::Numeric && evidence.is_some_and(|evidence| evidence.values() == 0)
+            feature.kind == Kind::Numeric && evidence.is_some_and(Evidence::leaves_open)
         };
         let open = features.iter().filter(is_open);
         open.map(|feature| feature.name.clone()).collect()
     }
 
     /// Leaves out the rarest features while all together have too many inputs.
-    fn bound(&self, settings: &Settings, features: &mut Vec<Feature>, warnings: &mut Vec<String>) {
+    fn bound(&self, settings: &Settings, features: &mut Vec<Feature>, notices: &mut Vec<Notice>) {
         let all = features.len();
         let mut commonest: Vec<usize> = (0..all).collect();
         commonest.sort_by_key(|index| std::cmp::Reverse(self.presence.of(&features[*index].name)));
@@ -255,11 +253,12 @@ impl<'p> Survey<'p> {
         if fit.len() < all {
             let mut index = 0..all;
             features.retain(|_| index.next().is_some_and(|index| fit.contains(&index)));
-            warnings.push(format!(
+            let message = format!(
                 "{all} features would have more than {MAX_INPUTS} inputs: the rarest {} were left out; list schema.features to \
                  choose",
                 all - fit.len()
-            ));
+            );
+            notices.push(Notice::of_schema("many inputs", message));
         }
     }
 
@@ -267,24 +266,25 @@ impl<'p> Survey<'p> {
         &self,
         settings: &Settings,
         drop_ids: bool,
-        warnings: &mut Vec<String>,
+        notices: &mut Vec<Notice>,
     ) -> Vec<Feature> {
         let mut features = Vec::new();
         let plain: HashSet<&str> = self
             .seen
             .iter()
-            .filter(|evidence| few(evidence.objects, evidence.values()))
-            .map(|evidence| evidence.name.as_str())
+            .filter(|evidence| few(evidence.objects(), evidence.values()))
+            .map(Evidence::name)
             .collect();
         for evidence in &self.seen {
-            let forced = settings.categorical.contains(&evidence.name);
-            let mut above = evidence.name.match_indices('.');
-            if above.any(|(dot, _)| plain.contains(&evidence.name[..dot])) {
+            let name = evidence.name();
+            let forced = settings.categorical.iter().any(|listed| listed == name);
+            let mut above = name.match_indices('.');
+            if above.any(|(dot, _)| plain.contains(&name[..dot])) {
                 continue;
             }
-            if let Some(kind) = evidence.kind(forced, drop_ids, warnings) {
+            if let Some(kind) = evidence.kind(forced, drop_ids, notices) {
                 features.push(Feature {
-                    name: evidence.name.clone(),
+                    name: name.to_owned(),
                     kind,
                 });
             }
@@ -336,7 +336,7 @@ impl<'p> Survey<'p> {
         if self.counting {
             self.presence.see(name);
         } else if let Some(evidence) = self.evidence(name) {
-            evidence.objects += 1;
+            evidence.add_object();
         }
     }
 
@@ -356,80 +356,8 @@ impl<'p> Survey<'p> {
             return None;
         }
         self.by_name.insert(name.to_owned(), self.seen.len());
-        self.seen.push(Evidence {
-            name: name.to_owned(),
-            ..Evidence::default()
-        });
+        self.seen.push(Evidence::of(name));
         self.seen.last_mut()
-    }
-}
-
-impl Evidence {
-    fn add(&mut self, value: &Value<'_>) {
-        let (count, text) = match value {
-            Value::Null => (&mut self.missing, None),
-            Value::Text(text) if is_missing(text) => (&mut self.missing, None),
-            Value::Text(text) if spells_non_finite(text) => (&mut self.odd, None),
-            Value::Text(text) => (&mut self.texts, Some(text.as_ref())),
-            Value::Bool(true) => (&mut self.texts, Some("true")),
-            Value::Bool(false) => (&mut self.texts, Some("false")),
-            Value::Number(literal) => (&mut self.numbers, Some(*literal)),
-            Value::Nested => (&mut self.arrays, None),
-        };
-        *count += 1;
-        if let Some(text) = text {
-            self.distinct.insert(xxh3_64(text.as_bytes()));
-        }
-    }
-
-    /// Plain values that are not missing.
-    fn values(&self) -> usize {
-        self.numbers + self.texts + self.odd
-    }
-
-    /// The kind of the feature, or `None` when it is none.
-    fn kind(&self, forced: bool, drop_ids: bool, warnings: &mut Vec<String>) -> Option<Kind> {
-        let (name, values) = (printable(&self.name), self.values());
-        if values == 0 && self.arrays > 0 {
-            warnings.push(format!("field {name} holds arrays and is no feature"));
-            return None;
-        }
-        let only_objects = values == 0 && (self.objects > 0 || self.missing == 0);
-        if only_objects || few(values, self.objects) {
-            return None;
-        }
-        if forced {
-            return Some(Kind::Categorical);
-        }
-        if values == 0 {
-            warnings.push(format!(
-                "feature {name} is always missing so far: it counts as a number, and texts in it as missing; list it in \
-                 schema.categorical from the start if it is a text"
-            ));
-            return Some(Kind::Numeric);
-        }
-        if self.texts == 0 {
-            let words_only = self.odd > 0 && self.numbers == 0;
-            return Some(if words_only {
-                Kind::Categorical
-            } else {
-                Kind::Numeric
-            });
-        }
-        let (texts, different) = (self.texts, self.distinct.len());
-        if few(texts, self.numbers) {
-            warnings.push(format!(
-                "feature {name}: {texts} of {values} values are texts; taken as numeric, such records are bad ones; list it in schema.categorical if they are meant"
-            ));
-            return Some(Kind::Numeric);
-        }
-        if drop_ids && values >= 50 && different * 10 > values * 9 {
-            warnings.push(format!(
-                "field {name}: {different} different values in {values} records look like ids; left out; list it in schema.categorical to keep it"
-            ));
-            return None;
-        }
-        Some(Kind::Categorical)
     }
 }
 
@@ -440,10 +368,4 @@ fn names_in(fields: &[Field<'_>], depth: usize) -> usize {
         false => 0,
     };
     fields.iter().map(|(_, raw)| 1 + below(raw.get())).sum()
-}
-
-/// True when there are `some`, but fewer than one in twenty of at least twenty.
-fn few(some: usize, others: usize) -> bool {
-    let all = some + others;
-    some > 0 && all >= 20 && some * 20 < all
 }

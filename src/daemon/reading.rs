@@ -99,9 +99,6 @@ impl Trainer {
     }
 
     fn hear_intake(&mut self) {
-        for warning in self.intake.take_warnings() {
-            tracing::warn!("{warning}");
-        }
         for notice in self.intake.take_notices() {
             self.learner.notice(notice);
         }

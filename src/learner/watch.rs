@@ -129,14 +129,11 @@ impl Watch {
         }
     }
 
-    /// Says it, unless it was said not long ago.
+    /// Says it, unless it was said not long ago. What concerns the schema comes once, and while no record has arrived yet.
     pub fn say(&mut self, notice: Notice, examples: u64) {
         let key = (notice.concern, notice.subject.clone());
-        if self
-            .said
-            .get(&key)
-            .is_some_and(|at| at + AGAIN > self.records)
-        {
+        let at = self.said.get(&key);
+        if at.is_some_and(|at| at + AGAIN > self.records) && notice.concern != Concern::Schema {
             return;
         }
         self.said.insert(key, self.records);

@@ -20,6 +20,7 @@ use super::access::Caller;
 use super::media::content_type;
 use super::problem::{Code, Problem};
 use super::routes::{Load, Route, find};
+use super::shared::Shared;
 use super::turns::Turns;
 use super::{App, HttpFact};
 
@@ -42,10 +43,12 @@ pub struct Gate {
     kilobytes: Arc<Semaphore>,
     /// One permit a subscriber to the events.
     pub subscribers: Arc<Semaphore>,
-    /// For work that takes a processor for a while.
     /// Requests that may wait for the model to learn: no more than half of all, so that others find a place.
     pub waits: Arc<Semaphore>,
+    /// For work that takes a processor for a while.
     pub turns: Turns,
+    /// The text of `/metrics`, which many may ask for at once.
+    pub scrapes: Shared,
     in_flight: AtomicUsize,
 }
 
@@ -69,6 +72,7 @@ impl Gate {
             subscribers: Arc::new(Semaphore::new(settings.max_subscribers)),
             waits: Arc::new(Semaphore::new(settings.max_in_flight.div_ceil(2))),
             turns: Turns::one_a_core(settings.request_timeout()),
+            scrapes: Shared::default(),
             in_flight: AtomicUsize::new(0),
             listener,
             app,

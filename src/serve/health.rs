@@ -48,10 +48,11 @@ pub fn check_ready(gate: &Gate) -> Result<u64, Problem> {
     Err(problem.with("ready", json!(false)))
 }
 
-pub async fn metrics(State(gate): State<Arc<Gate>>) -> Response {
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        (gate.app.metrics)(),
-    )
-        .into_response()
+pub async fn metrics(State(gate): State<Arc<Gate>>) -> Result<Response, Problem> {
+    let write = Arc::clone(&gate.app.metrics);
+    let text = gate.scrapes.get(move || write()).await;
+    let text =
+        text.map_err(|_| Problem::new(Code::Internal, "the metrics could not be written"))?;
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }

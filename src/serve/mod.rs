@@ -26,6 +26,7 @@ mod raw;
 pub mod routes;
 mod secret;
 pub mod settings;
+mod shared;
 mod statistics;
 pub mod tls;
 pub mod tokens;

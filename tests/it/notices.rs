@@ -125,3 +125,42 @@ fn hardest_of_step(daemon: &Daemon, step: u64) -> Value {
     }
     panic!("no statistics of step {step}");
 }
+
+#[test]
+fn texts_among_the_first_numbers_are_said_where_a_person_looks_and_refuse_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lines = lines(1_200);
+    for line in lines[..1_000].iter_mut().step_by(20) {
+        let (start, end) = (
+            line.find("\"b\":").unwrap() + 4,
+            line.find(",\"c\"").unwrap(),
+        );
+        line.replace_range(start..end, "\"junk\"");
+    }
+    let daemon = Daemon::start(dir.path(), &["learner.batch_linger_ms=5"]);
+    daemon.feed(&lines);
+    daemon.wait_for("1200 examples and a warning", |model| {
+        model["examples"] == 1_200
+            && model["warnings"]
+                .as_array()
+                .is_some_and(|said| !said.is_empty())
+    });
+    let (_, model) = daemon.get("/v1/model");
+    let of_schema = |warning: &&Value| warning["kind"] == "schema";
+    let said: Vec<_> = model["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(of_schema)
+        .collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0]["subject"], "b");
+    let message = said[0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("50 of 1000 values are texts; taken as numeric"),
+        "{message}"
+    );
+    let row = r#"{"rows":[[1,3,0.5,0.5,0.5,0.5]]}"#;
+    let (status, answer) = daemon.post("/v1/predict", "application/json", row);
+    assert_eq!(status, 200, "a number it is: {answer}");
+}

@@ -1,6 +1,6 @@
 //! Which features follow from the first records.
 
-use super::{arrivals, examples, records, schema_of, strings, verdict};
+use super::{arrivals, examples, records, schema_of, strings, told, verdict};
 use crate::codec::{Format, HeldCounts, Intake, Kind, Settings};
 use crate::example::{Arrival, Outcome, Record};
 
@@ -82,10 +82,10 @@ fn texts_and_bools_are_categories_and_a_setting_makes_numbers_categories() {
     ];
     let (mut intake, _) = discover(&settings, &payloads);
     assert_eq!(names(&intake), ["color#", "flag#", "x", "code#", "mixed#"]);
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("\"absent\""), "{}", warnings[0]);
-    assert!(intake.take_warnings().is_empty());
+    assert!(told(&mut intake).is_empty());
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn texts_that_differ_in_nearly_every_record_are_left_out_with_a_warning() {
         |count, different| -> Vec<String> { (0..count).map(|i| record(i, different)).collect() };
     let (mut intake, out) = discover(&Settings::default(), &stream(100, 91));
     assert_eq!(names(&intake), ["x"]);
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].starts_with("field key: 91 different values in 100 records"));
     let unknown = |arrival: &Arrival| {
@@ -117,7 +117,7 @@ fn texts_that_differ_in_nearly_every_record_are_left_out_with_a_warning() {
 
     let (mut intake, _) = discover(&Settings::default(), &stream(100, 90));
     assert_eq!(names(&intake), ["key#", "x"]);
-    assert!(intake.take_warnings().is_empty());
+    assert!(told(&mut intake).is_empty());
     assert_eq!(found(&Settings::default(), &stream(49, 49)), ["key#", "x"]);
     let kept = Settings {
         categorical: strings(&["key"]),
@@ -134,7 +134,7 @@ fn a_stray_text_among_numbers_is_a_bad_record_and_no_category() {
     payloads[5] = r#"{"x":"oops","y":1,"label":"a"}"#.into();
     let (mut intake, out) = discover(&Settings::default(), &payloads);
     assert_eq!(names(&intake), ["x", "y"]);
-    assert!(intake.take_warnings()[0].starts_with("feature x: 1 of 40 values are texts"));
+    assert!(told(&mut intake)[0].starts_with("feature x: 1 of 40 values are texts"));
     assert_eq!(verdict(&out[5]), "feature_type");
     assert_eq!(examples(&out).len(), 39);
 }
@@ -297,7 +297,7 @@ fn the_bytes_that_wait_are_bounded() {
     }
     assert_eq!(names(&intake), ["x", "pad#"]);
     assert_eq!(out.len(), 100);
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert!(
         warnings[0].contains("labelled records instead of 1000"),
         "{warnings:?}"
@@ -332,7 +332,7 @@ fn a_flood_of_bad_records_is_bounded_keys_and_headers_included() {
         };
         assert!(offset == 500 || intake.buffered() <= most.max(80));
     }
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert!(
         warnings.len() > 12,
         "each end without a schema says so: {}",

@@ -1,6 +1,6 @@
 //! The ways to write a record, and what its values mean.
 
-use super::{arrivals, examples, judge, records, row, strings, verdict};
+use super::{arrivals, examples, judge, records, row, strings, told, verdict};
 use crate::codec::{Format, Intake, Reason, RowReader, Schema, Settings, row_of_json};
 use crate::example::Outcome;
 
@@ -242,7 +242,7 @@ fn the_header_of_a_file_comes_before_the_columns_of_the_settings() {
     let mut intake = Intake::new(&csv, None);
     let header = strings(&["\u{feff}label", "zz", "x"]);
     assert_eq!(intake.set_columns(header), Ok(()));
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert!(
         warnings[0].contains("no column and count as missing"),
         "{warnings:?}"
@@ -260,7 +260,7 @@ fn the_header_of_a_file_comes_before_the_columns_of_the_settings() {
     let twice = intake.set_columns(strings(&["x", "label", "x"]));
     assert!(twice.unwrap_err().contains("\"x\" twice"));
     assert_eq!(intake.set_columns(strings(&["x", "class"])), Ok(()));
-    assert!(intake.take_warnings()[0].contains("no column is named \"label\""));
+    assert!(told(&mut intake)[0].contains("no column is named \"label\""));
 }
 
 #[test]

@@ -44,6 +44,12 @@ fn arrivals(mut intake: Intake, records: Vec<Record>) -> (Intake, Vec<Arrival>) 
     (intake, out)
 }
 
+/// What was said since the last call.
+fn told(intake: &mut Intake) -> Vec<String> {
+    let notices = intake.take_notices().into_iter();
+    notices.map(|notice| notice.message).collect()
+}
+
 /// A verdict in short: the reason, `unlabelled`, or `example`.
 fn verdict(arrival: &Arrival) -> &'static str {
     match &arrival.outcome {

@@ -1,6 +1,6 @@
 //! Records that wait for the schema: what they are is told, and they neither fill the memory nor decide alone.
 
-use super::{records, schema_of, verdict};
+use super::{records, schema_of, told, verdict};
 use crate::codec::{Intake, Settings};
 use crate::example::Record;
 
@@ -26,7 +26,7 @@ fn records_that_wait_in_vain_are_told_with_what_they_lack() {
     };
     for record in records((0..1000).map(payload).collect::<Vec<_>>()) {
         intake.push(record, &mut out);
-        warnings.extend(intake.take_warnings());
+        warnings.extend(told(&mut intake));
     }
     assert_eq!(warnings.len(), 2, "after 100 and after 1,000: {warnings:?}");
     let told = "1000 records wait for the schema and 0 of them can teach: 900 carry no label \"target\", 100 are bad (the first: syntax";
@@ -81,7 +81,7 @@ fn too_few_labels_among_all_that_can_wait_decide_nothing() {
     }
     assert!(!intake.discovered());
     assert_eq!(verdict(&out[0]), "dimension", "kept as a dead letter");
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert!(
         warnings
             .iter()

@@ -1,6 +1,6 @@
 //! Records with very many names of their own.
 
-use super::{arrivals, records, schema_of};
+use super::{arrivals, records, schema_of, told};
 use crate::codec::encoder::Encoder;
 use crate::codec::{Intake, Settings};
 
@@ -20,7 +20,7 @@ fn found(settings: &Settings, payloads: &[String]) -> (Vec<String>, Vec<String>)
     let (mut intake, _) = arrivals(Intake::new(settings, None), records(payloads));
     let features = schema_of(&intake).features;
     let names = features.into_iter().map(|feature| feature.name).collect();
-    (names, intake.take_warnings())
+    (names, told(&mut intake))
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn wide_records_that_are_meant_keep_their_names_up_to_a_bound_of_inputs() {
     let schema = schema_of(&intake);
     let encoder = Encoder::new(&schema, Settings::default().encoding, 1);
     assert_eq!((schema.features.len(), encoder.width()), (1024, 32_768));
-    let warnings = intake.take_warnings();
+    let warnings = told(&mut intake);
     assert!(
         warnings
             .iter()

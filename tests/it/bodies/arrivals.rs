@@ -23,7 +23,7 @@ pub fn of_payloads(
     found_nothing |= first.finish_discovery(&mut arrivals).is_err();
     assert_eq!(first.buffered(), 0, "a record is still held");
     check(&first, &given, &arrivals, payloads.len());
-    let _ = first.take_warnings();
+    let _ = first.take_notices();
     if let Some(schema) = first.schema().filter(|_| !is_given && !found_nothing) {
         let mut second = intake(Some((Schema::clone(schema), given)));
         let mut again = Vec::new();
