@@ -21,6 +21,8 @@ mod edges;
 mod peers;
 #[path = "stages/records.rs"]
 mod records;
+#[path = "stages/streams.rs"]
+mod streams;
 
 use codec::{Decoded, Pipeline};
 use records::{FEATURES, Form, Records};
@@ -189,7 +191,10 @@ fn main() -> Result<(), Failure> {
     let decoded = Decoded::new(&short)?;
     encoders(rounds, &decoded);
     edges::read(rounds, &short)?;
+    streams::embedded(rounds, &short)?;
+    streams::kafka(rounds.min(5))?;
     edges::evaluation(rounds, &decoded);
+    edges::gather(rounds, &short)?;
     // As many as do not stay in a cache.
     edges::learner(rounds.min(5), &Records::new(100_000, false))?;
     Ok(())

@@ -46,6 +46,8 @@ fn main() {
     daemon.order("pause");
     let address = &daemon.address;
 
+    // Does nothing: what a request costs in the kernel and in the HTTP library.
+    let healthz = [b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()];
     let json = [request(
         "/v1/predict",
         "content-type: application/json\r\n",
@@ -76,6 +78,7 @@ fn main() {
             let work = || ask(address, CONNECTIONS, requests, rate, seconds);
             measure(&daemon, name, &work)
         };
+        keep(&mut cases, one("/healthz, alone", &healthz, None));
         keep(&mut cases, one("JSON, alone", &json, None));
         keep(&mut cases, one("f32, alone", &binary, None));
         keep(

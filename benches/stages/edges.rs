@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use skewd::codec::{Encoding, Intake};
+use skewd::codec::{Encoding, Intake, Schema};
 use skewd::evaluate::{self, Exact, Live, Scored, log_loss};
-use skewd::example::{Arrival, Record};
+use skewd::example::{Arrival, Outcome, Record};
 use skewd::learner::{self, Event, Learner, Snapshot, Task};
 use skewd::stream::Source as _;
 use skewd::stream::file::FileSource;
@@ -145,17 +145,60 @@ fn task(encoding: Encoding) -> Task {
     }
 }
 
-/// Learning of decoded records (MLP 30-128-64-2, batch 128), and the publication of what was learned.
-pub fn learner(rounds: usize, records: &Records) -> Result<(), Failure> {
+/// The copies of rows into a batch, and what is noted with each: a batch that no record fills is never learned.
+pub fn gather(rounds: usize, records: &Records) -> Result<(), Failure> {
+    let arrivals = arrivals_of(records)?;
+    let mut endless = task(Encoding::Standard);
+    endless.learner.batch_size = 1 << 20;
+    let rows: Vec<&[f32]> = (arrivals.1.iter())
+        .filter_map(|arrival| match &arrival.outcome {
+            Outcome::Example { example, .. } => Some(&*example.row),
+            _ => None,
+        })
+        .collect();
+    let mut matrix: Vec<f32> = Vec::with_capacity(rows.len() * FEATURES);
+    race(
+        "gather rows into a batch",
+        rounds,
+        &mut [
+            Contestant::new("skewd: an arrival into the batch", rows.len(), || {
+                let mut learner = Learner::new(endless.clone());
+                learner
+                    .handle(Event::Schema(Arc::clone(&arrivals.0)))
+                    .expect("a schema");
+                for arrival in &arrivals.1 {
+                    learner.handle(Event::Arrival(arrival)).expect("a row");
+                }
+            }),
+            Contestant::new("a copy of each row into a matrix", rows.len(), || {
+                matrix.clear();
+                for row in &rows {
+                    matrix.extend_from_slice(row);
+                }
+                black_box(&matrix);
+            }),
+        ],
+    );
+    Ok(())
+}
+
+/// The records, decoded, and their schema.
+fn arrivals_of(records: &Records) -> Result<(Arc<Schema>, Vec<Arrival>), Failure> {
     let mut intake = Intake::new(&settings(Form::Flat), None);
     let mut arrivals: Vec<Arrival> = Vec::new();
     for (offset, bytes) in (0..).zip(records.bytes(Form::Flat)) {
         intake.push(Record::new(0, offset, bytes), &mut arrivals);
     }
     let schema = intake.schema().ok_or("the features are given")?;
+    Ok((Arc::clone(schema), arrivals))
+}
+
+/// Learning of decoded records (MLP 30-128-64-2, batch 128), and the publication of what was learned.
+pub fn learner(rounds: usize, records: &Records) -> Result<(), Failure> {
+    let (schema, arrivals) = arrivals_of(records)?;
     let begun = |encoding| -> Result<Learner, Failure> {
         let mut learner = Learner::new(task(encoding));
-        learner.handle(Event::Schema(Arc::clone(schema)))?;
+        learner.handle(Event::Schema(Arc::clone(&schema)))?;
         Ok(learner)
     };
     let mut standard = begun(Encoding::Standard)?;
