@@ -4,8 +4,10 @@
 //! Every voice is scored by the objective itself on what it predicted, segment by segment of the stream ([`Scorecard`]), and
 //! its weight is a softmax of its score in the logit: a voice with half the errors of another soon has nearly all of the
 //! weight, and voices that are about as good share it, which is what makes a mixture better than any of them. The scores do
-//! not depend on the weights, and a voice never loses all of its weight, so one that lost comes back after a drift.
+//! not depend on the weights, and a voice never loses all of its weight, so one that lost comes back after a drift. Before there
+//! is a score, and beside the first few, losses tell the voices apart ([`Early`]).
 
+use super::early::Early;
 use super::scorecard::{Scorecard, VoiceScore};
 use super::step::LastBatch;
 use crate::evaluate::Objective;
@@ -25,6 +27,7 @@ pub struct Mixture {
     /// One a voice; they sum to 1.
     weights: Vec<f64>,
     card: Scorecard,
+    early: Early,
 }
 
 impl Mixture {
@@ -34,6 +37,7 @@ impl Mixture {
         Self {
             weights: vec![1.0 / voices.max(1) as f64; voices],
             card: Scorecard::new(voices, objective),
+            early: Early::new(voices),
         }
     }
 
@@ -101,28 +105,29 @@ impl Mixture {
         for (row, label) in labels.iter().enumerate() {
             let predicted = voices.iter().map(|voice| voice.row(row));
             self.card.add(*label as usize, predicted);
+            let losses = voices.iter().map(|voice| voice.losses[row]);
+            self.early
+                .add(*label as usize, losses, self.card.segments());
         }
-        if self.card.conclude() {
+        if self.card.conclude() || self.card.segments() == 0 {
             self.weigh();
         }
     }
 
+    /// By what the objective says, and what the losses say as long as that is little.
     fn weigh(&mut self) {
         let scores = (0..self.weights.len()).map(|voice| self.card.unit_score(voice));
         let logit = |score: f64| {
             let score = score.clamp(EDGE, 1.0 - EDGE);
-            (score / (1.0 - score)).ln()
+            (score / (1.0 - score)).ln() / TEMPERATURE
         };
-        let Some(logits) = scores
-            .map(|score| score.map(logit))
-            .collect::<Option<Vec<_>>>()
-        else {
+        let scored: Option<Vec<f64>> = scores.map(|score| score.map(logit)).collect();
+        let Some(logarithms) = sum(scored, self.early.terms(self.card.segments())) else {
             return;
         };
-        let best = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let shares: Vec<f64> = logits
-            .iter()
-            .map(|logit| ((logit - best) / TEMPERATURE).exp())
+        let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let shares: Vec<f64> = (logarithms.iter())
+            .map(|logarithm| (logarithm - largest).exp())
             .collect();
         let total: f64 = shares.iter().sum();
         let rest = 1.0 - FLOOR * shares.len() as f64;
@@ -138,6 +143,7 @@ impl Mixture {
         }
         state.put_f64("mixture.weights", self.weights.clone());
         self.card.save(state);
+        self.early.save(state);
     }
 
     /// Reads what [`Mixture::save`] wrote.
@@ -149,8 +155,17 @@ impl Mixture {
         if voices > 1 {
             mixture.weights = state.f64_exact("mixture.weights", voices)?.to_vec();
             mixture.card = Scorecard::load(voices, objective, state)?;
+            mixture.early = Early::load(voices, state)?;
         }
         Ok(mixture)
+    }
+}
+
+/// The sums of what is there; `None` where nothing is.
+fn sum(one: Option<Vec<f64>>, other: Option<Vec<f64>>) -> Option<Vec<f64>> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.iter().zip(&other).map(|(a, b)| a + b).collect()),
+        (one, other) => one.or(other),
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 mod average;
 pub mod batcher;
 pub mod board;
+mod early;
 mod growth;
 pub mod guard;
 pub mod hardest;

@@ -311,6 +311,12 @@ impl Scorecard {
         (inside > 0.0 && others > 0.0).then(|| sum / inside)
     }
 
+    /// Segments that were scored.
+    #[must_use]
+    pub fn segments(&self) -> u64 {
+        self.segments
+    }
+
     /// Score of a voice; `None` before there is one.
     #[must_use]
     pub fn score(&self, voice: usize) -> Option<VoiceScore> {
