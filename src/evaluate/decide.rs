@@ -13,14 +13,18 @@
 //! **Log time** is the timestamp of the examples, where the schema names one; without it an example counts as a second, so
 //! that `alerts_per_hour` is a budget per 3,600 examples. An alert is a decision for a rare class on the labelled stream.
 //! The budget is kept twice: the threshold is the one that would spend it at the rate of the last hour, and when the alerts of an hour are
-//! used up there are none until the oldest is an hour old. Log time never runs backwards: a late example has the time of
-//! the newest.
+//! used up there are none until the oldest is an hour old. A late example has the time of the newest; what wrong timestamps can
+//! do is in `decide/clock.rs`.
+//!
+//! **A label of its own**, which one wrong record is enough for, changes no rule: beside a class of fewer than 20 examples one that
+//! was rare without it stays so, and `prior_shift` gives a class of one or two no more than the most frequent class gets.
 //!
 //! **Hysteresis**: a threshold moves only when the new one is more than 0.1 away in the logit; class shares when one of
 //! them has changed by a twentieth.
 //!
 //! Memory: 16 kB for the histogram, 16 bytes a class, 256 points of history.
 
+mod clock;
 mod history;
 mod lately;
 mod saved;
@@ -30,6 +34,7 @@ use std::sync::Arc;
 
 use super::settings::{DecisionSettings, Rule};
 use super::{most_probable, rare_classes};
+use clock::{Clock, Tick};
 use history::History;
 pub use history::{DecisionReport, ThresholdPoint};
 use lately::{Allowance, Lately};
@@ -44,8 +49,10 @@ const HALF_LIFE: (f64, f64) = (1_000.0, 50_000.0);
 const DEAD_BAND: f64 = 0.1;
 /// Class shares are taken over when one has changed by more than this.
 const SHARE_BAND: f64 = 0.05;
-/// Log time of an example without a timestamp, in seconds.
-const UNTIMED_SECONDS: f64 = 1.0;
+/// Examples from which on a class can make another one less rare: fewer may be slips, or somebody's label of their own.
+const ENOUGH: u64 = 20;
+/// Examples from which on `prior_shift` lifts a class. With more of them the rarest classes of a stream would wait too long.
+const LIFTED: u64 = 3;
 /// Of two classes the other one becomes the rare one when it is smaller by this factor.
 const CLEARLY_SMALLER: f64 = 0.9;
 /// Of more, a class stays rare up to this share.
@@ -84,10 +91,7 @@ pub struct Decider {
     /// Alerts and all examples of the last hour.
     alerts: Lately,
     traffic: Lately,
-    /// Newest log time in seconds, once an example had one.
-    newest: Option<f64>,
-    /// Log time without timestamps: examples, as seconds.
-    counted: f64,
+    clock: Clock,
     examples: u64,
     next_review: u64,
     next_rare_review: u64,
@@ -113,8 +117,7 @@ impl Decider {
             threshold: Choice::TooEarly,
             alerts: Lately::default(),
             traffic: Lately::default(),
-            newest: None,
-            counted: 0.0,
+            clock: Clock::default(),
             examples: 0,
             next_review: 16,
             next_rare_review: 16,
@@ -151,13 +154,11 @@ impl Decider {
     #[must_use]
     pub fn decide(&self, probabilities: &[f32]) -> Option<usize> {
         let likely = most_probable(probabilities);
-        let known = |class: usize| self.seen.get(class).is_some_and(|seen| *seen > 0);
         match self.settings.rule {
             Rule::Argmax => likely,
-            Rule::PriorShift => best(probabilities, |class, p| {
-                (known(class) && self.shares[class] > 0.0).then(|| p / self.shares[class])
-            })
-            .or(likely),
+            Rule::PriorShift => {
+                best(probabilities, |class, p| Some(p / self.share(class)?)).or(likely)
+            }
             Rule::Cost => best(probabilities, |class, p| {
                 Some(p * self.costs.get(class).copied().unwrap_or(1.0))
             })
@@ -183,6 +184,35 @@ impl Decider {
         }
     }
 
+    /// The share by which `prior_shift` divides; `None` for a class without examples. Of a class of a few examples, whose share
+    /// is next to nothing and says next to nothing, that of the most frequent.
+    fn share(&self, class: usize) -> Option<f64> {
+        let (seen, share) = (*self.seen.get(class)?, *self.shares.get(class)?);
+        let share = match self.has_fewer(class, LIFTED) {
+            true => self.shares.iter().copied().fold(share, f64::max),
+            false => share,
+        };
+        (seen > 0 && share > 0.0).then_some(share)
+    }
+
+    /// Examples of each class, of a class of a few none.
+    fn seen_enough(&self) -> Vec<u64> {
+        let seen = self.seen.iter().enumerate();
+        seen.map(|(class, seen)| {
+            if self.has_fewer(class, ENOUGH) {
+                0
+            } else {
+                *seen
+            }
+        })
+        .collect()
+    }
+
+    /// True for a class of fewer examples, beside at least two that have [`ENOUGH`].
+    fn has_fewer(&self, class: usize, than: u64) -> bool {
+        self.seen[class] < than && self.seen.iter().filter(|seen| **seen >= ENOUGH).count() >= 2
+    }
+
     /// Learns from one example as it was predicted before it was learned: its class, the probabilities of the classes
     /// known then, and its log time in seconds, where it has one. Weights do not count here.
     ///
@@ -193,9 +223,9 @@ impl Decider {
         }
         let decision = self.decide(probabilities);
         let seconds = self.pass_time(time);
-        self.traffic.add(self.allowance(), self.now());
+        self.traffic.add(self.allowance(), self.clock.now());
         if decision.is_some_and(|class| self.is_rare(class)) {
-            self.alerts.add(self.allowance(), self.now());
+            self.alerts.add(self.allowance(), self.clock.now());
         }
         self.examples += 1;
         for recent in &mut self.recent {
@@ -217,29 +247,14 @@ impl Decider {
 
     /// Seconds of log time that the example took.
     fn pass_time(&mut self, time: Option<f64>) -> f64 {
-        let time = time.filter(|time| time.is_finite());
-        match (time, self.newest) {
-            (Some(time), Some(newest)) => {
-                self.newest = Some(newest.max(time));
-                (time - newest).max(0.0)
-            }
-            (Some(time), None) => {
-                self.newest = Some(time);
-                // What was counted in examples says nothing about hours.
+        match self.clock.tick(time) {
+            Tick::Passed(seconds) => seconds,
+            Tick::Anew => {
                 (self.alerts, self.traffic) = <_>::default();
                 self.scores = Scores::new();
                 0.0
             }
-            (None, Some(_)) => 0.0,
-            (None, None) => {
-                self.counted += UNTIMED_SECONDS;
-                UNTIMED_SECONDS
-            }
         }
-    }
-
-    fn now(&self) -> f64 {
-        self.newest.unwrap_or(self.counted)
     }
 
     fn allowance(&self) -> Allowance {
@@ -248,7 +263,7 @@ impl Decider {
 
     fn is_spent(&self) -> bool {
         self.settings.rule == Rule::AlertBudget
-            && self.alerts.is_spent(self.allowance(), self.now())
+            && self.alerts.is_spent(self.allowance(), self.clock.now())
     }
 
     /// Probability of the rare classes together.
@@ -282,6 +297,13 @@ impl Decider {
                 rare[class] |= self.rare[class] && (*seen as f64) < RARE_UP_TO * total as f64;
             }
         }
+        // Nor does a class that has had a few examples take another out of them.
+        let enough = self.seen_enough();
+        if enough != self.seen {
+            for class in rare_classes(&enough) {
+                rare[class] |= self.rare[class];
+            }
+        }
         // Before a class had examples it had next to no probability either: the scores so far hold for the larger set.
         let grown =
             (0..rare.len()).all(|class| rare[class] == self.rare[class] || Some(class) == newcomer);
@@ -305,7 +327,8 @@ impl Decider {
         self.review_shares();
         self.choose();
         let point = self.threshold();
-        self.history.note(self.examples, self.newest, point);
+        self.history
+            .note(self.examples, self.clock.by_timestamps(), point);
     }
 
     fn review_shares(&mut self) {
@@ -349,7 +372,7 @@ impl Decider {
     /// where it is higher, so that a busy day does not spend its budget in the morning.
     fn budget(&self) -> Option<f64> {
         let allowance = self.allowance();
-        let recent = self.traffic.recent(allowance, self.now()) as f64;
+        let recent = self.traffic.recent(allowance, self.clock.now()) as f64;
         let average = self.scores.expected(allowance.seconds())?;
         let alerts = self.settings.alerts_per_hour * allowance.seconds() / 3600.0;
         Some((alerts / average.max(recent)).min(1.0))

@@ -11,6 +11,9 @@ pub const BYTES: &str = "application/octet-stream";
 /// Requests that change or ask something must say what they bring: a form that another web page submits
 /// cannot.
 pub fn content_type(load: Load, headers: &HeaderMap) -> Result<(), Problem> {
+    if !matches!(load, Load::Probe | Load::Read | Load::Stream) {
+        content_encoding(headers)?;
+    }
     let essence = essence(headers);
     let (fits, expected) = match load {
         Load::Probe | Load::Read | Load::Stream => return Ok(()),
@@ -36,6 +39,22 @@ pub fn content_type(load: Load, headers: &HeaderMap) -> Result<(), Problem> {
             format!("set the header Content-Type to {expected}"),
         ))
     }
+}
+
+/// A compressed body read as it is would be a few bad records, and the records in it lost to who sent them.
+fn content_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let encodings = value.to_str().unwrap_or("?").split(',').map(str::trim);
+        let mut others =
+            encodings.filter(|one| !one.is_empty() && !one.eq_ignore_ascii_case("identity"));
+        if others.next().is_some() {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "send the body as it is, without Content-Encoding: compressed ones are not taken",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The media type without its parameters; empty when there is none.

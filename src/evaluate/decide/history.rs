@@ -102,7 +102,7 @@ impl Decider {
                 _ => "too few examples yet",
             }),
             class_shares: PerClass::new(names, self.shares.clone()),
-            alerts_last_hour: self.alerts.recent(self.allowance(), self.now()),
+            alerts_last_hour: self.alerts.recent(self.allowance(), self.clock.now()),
             recall_at_budget: self.budget().and_then(|share| self.scores.recall(share)),
             pr_auc_rare_decayed: self.scores.average_precision(),
             history: self.history.points.clone(),

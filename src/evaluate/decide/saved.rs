@@ -1,7 +1,7 @@
 //! The decider's part of the learning state.
 
 use super::history::{History, ThresholdPoint};
-use super::{Choice, Decider, Lately, Scores};
+use super::{Choice, Clock, Decider, Lately, Scores};
 use crate::evaluate::settings::DecisionSettings;
 use crate::state::{Error, State};
 
@@ -32,11 +32,12 @@ impl Decider {
             Choice::From(threshold) => threshold,
             Choice::Never => f64::INFINITY,
         };
-        let newest = self.newest.unwrap_or(NONE);
+        let (newest, counted) = self.clock.sums();
         state.put_f64(
             "decision.sums",
-            vec![threshold, newest, self.counted, self.fade],
+            vec![threshold, newest.unwrap_or(NONE), counted, self.fade],
         );
+        self.clock.save(state);
         self.alerts.save(state, "decision.alerts");
         self.traffic.save(state, "decision.traffic");
         let points = self.history.points.iter().flat_map(|point| {
@@ -82,8 +83,8 @@ impl Decider {
             Some(threshold) if threshold.is_infinite() => Choice::Never,
             Some(threshold) => Choice::From(threshold),
         };
-        decider.newest = given(sums[1]);
-        (decider.counted, decider.fade) = (sums[2], sums[3]);
+        decider.clock = Clock::load(given(sums[1]), sums[2], state)?;
+        decider.fade = sums[3];
         decider.alerts = Lately::load(state, "decision.alerts")?;
         decider.traffic = Lately::load(state, "decision.traffic")?;
         let points = state.f64("decision.history")?;

@@ -51,6 +51,38 @@ async fn the_content_type_says_how_records_are_set_apart() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_refused_whole() {
+    let house = House::new();
+    for (encoding, is_plain) in [
+        ("gzip", false),
+        ("identity, br", false),
+        ("", true),
+        ("Identity", true),
+    ] {
+        for (path, body) in [
+            ("/v1/examples", "[1]"),
+            ("/v1/predict", r#"{"rows":[[1,2]]}"#),
+        ] {
+            let mut request = posted(path, JSON, body);
+            let encoding = encoding.parse().unwrap();
+            request.headers_mut().insert("content-encoding", encoding);
+            let answer = ask(house.public(), request).await;
+            if is_plain {
+                assert_ne!(answer.status, 415, "{path}: {}", answer.text());
+            } else {
+                let problem = answer.problem(415, "unsupported_media_type");
+                assert!(
+                    problem["detail"]
+                        .as_str()
+                        .unwrap()
+                        .contains("Content-Encoding")
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_and_too_much_are_refused_before_anything_is_stored() {
     let house = House::limited(Settings {
         max_ingest_records: 2,
