@@ -2,6 +2,7 @@
 //! compares its state after every restart with that of a learner that was never disturbed.
 
 mod feed;
+mod settings;
 mod victim;
 
 use std::collections::BTreeMap;
@@ -17,18 +18,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use feed::{Feed, Undisturbed, record};
 use victim::Victim;
 
-/// Settings of the child and of the undisturbed learner. Checkpoints are so frequent that kills meet them being written.
-const SETTINGS: [&str; 9] = [
-    "schema.features=a,b,c,d",
-    "model.hidden=[16]",
-    "learner.batch_size=16",
-    "learner.batch_linger_ms=off",
-    "checkpoint.every_examples=64",
-    "checkpoint.every_seconds=1",
-    "evaluation.window=500",
-    "http.listen=127.0.0.1:0",
-    "admin.listen=127.0.0.1:0",
-];
 /// How long anything may take before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A daemon that learns nothing for so long although records wait is stuck.
@@ -48,6 +37,8 @@ struct Row {
 struct Torture {
     dir: PathBuf,
     feed: Feed,
+    /// Settings of the child, and those of the stream beside them.
+    file: PathBuf,
     settings: Vec<String>,
     points: Vec<&'static str>,
     dice: Dice,
@@ -74,16 +65,17 @@ pub fn run(config: &Config, args: &TortureArgs) -> Result<(), Failure> {
         .prefix("skewd-torture-")
         .tempdir()
         .map_err(|error| Failure::io(format!("no temporary folder: {error}")))?;
-    let mut settings: Vec<String> = SETTINGS.iter().map(|&setting| setting.to_owned()).collect();
-    let config = Config::load(&[], std::iter::empty(), &settings)?;
-    settings.extend(feed.settings());
+    let config = settings::settings(config)?;
+    let file = dir.path().join("settings.toml");
+    settings::write(&config, &file)?;
     let mut torture = Torture {
         dir: dir.path().join("data"),
         points: crash::POINTS
             .into_iter()
             .filter(|point| feed.passes(point))
             .collect(),
-        settings,
+        settings: feed.settings(),
+        file,
         feed,
         dice: Dice::new(args.seed),
         undisturbed: Undisturbed::new(&config)?,
@@ -120,7 +112,9 @@ impl Torture {
             .and_then(|place| place.split(':').next())
             .unwrap_or("at any moment")
             .to_owned();
-        let Some(mut victim) = Victim::start(&self.dir, &self.settings, place.as_deref())? else {
+        let Some(mut victim) =
+            Victim::start(&self.dir, &self.file, &self.settings, place.as_deref())?
+        else {
             self.verify(&kind)?;
             return Ok(());
         };
@@ -146,7 +140,7 @@ impl Torture {
 
     /// Starts a daemon that is left in peace, and compares what it knows.
     fn verify(&mut self, kind: &str) -> Result<(), Failure> {
-        let mut victim = Victim::start(&self.dir, &self.settings, None)?
+        let mut victim = Victim::start(&self.dir, &self.file, &self.settings, None)?
             .ok_or_else(|| Failure::internal("an undisturbed daemon died at its start"))?;
         let next = self.feed.end(&victim)?;
         self.lost += self.acknowledged.saturating_sub(next);

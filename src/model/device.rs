@@ -62,7 +62,12 @@ fn cuda(number: usize) -> Result<Device, String> {
                 .to_owned(),
         );
     }
-    Device::new_cuda(number).map_err(|error| format!("{error} (or set device = \"cpu\")"))
+    Device::new_cuda(number).map_err(|error| {
+        // What follows the first line is a backtrace.
+        let text = error.to_string();
+        let reason = text.lines().next().unwrap_or("it does not answer");
+        format!("{reason} (or set device = \"cpu\")")
+    })
 }
 
 #[cfg(test)]

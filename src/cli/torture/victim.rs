@@ -23,13 +23,20 @@ impl Victim {
     /// Starts the daemon; none when the crash that was asked for came before it listened.
     pub fn start(
         dir: &Path,
+        file: &Path,
         settings: &[String],
         crash: Option<&str>,
     ) -> Result<Option<Self>, Failure> {
         let program = std::env::current_exe().map_err(Failure::io)?;
         let mut command = Command::new(program);
-        command.args(["serve", "--log-format", "json", "--set"]);
-        command.arg(format!("data_dir={}", dir.display()));
+        // What the variables say is in the file, as far as it is meant for the child.
+        let variables = std::env::vars_os().map(|(name, _)| name);
+        for name in variables.filter(|name| is_setting(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        command.args(["serve", "--log-format", "json", "--config"]);
+        command.arg(file);
+        command.args(["--set", &format!("data_dir={}", dir.display())]);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -123,4 +130,9 @@ impl Drop for Victim {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Variables that are settings, not those of the tests.
+fn is_setting(name: &str) -> bool {
+    name.starts_with("SKEWD_") && !name.starts_with("SKEWD_TEST_")
 }
