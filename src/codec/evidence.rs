@@ -20,6 +20,9 @@ use super::reject::printable;
 use super::schema::Kind;
 use super::value::{Value, is_missing, spells_non_finite};
 
+/// Values without which some are no exception to the others.
+const ENOUGH: usize = 20;
+
 /// What was seen of one name.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
@@ -93,11 +96,12 @@ impl Evidence {
         self.values() == 0 || self.texts > 0 && !few(self.texts, self.numbers)
     }
 
-    /// Numbers that are amounts of something, not names, and more than there are texts.
+    /// Numbers that are amounts of something, not names, and more than there are texts; of fewer than twenty values nobody can tell.
     fn measures(&self) -> bool {
         let most_differ = self.different_numbers.len() * 2 > self.numbers;
         let most_have_fractions = self.fractions * 2 > self.numbers;
-        self.texts < self.numbers && (most_differ || most_have_fractions)
+        let enough = self.values() >= ENOUGH;
+        enough && self.texts < self.numbers && (most_differ || most_have_fractions)
     }
 
     /// The kind of the feature, or `None` when it is none.
@@ -166,5 +170,5 @@ impl Evidence {
 /// True when there are `some`, but fewer than one in twenty of at least twenty.
 pub(super) fn few(some: usize, others: usize) -> bool {
     let all = some + others;
-    some > 0 && all >= 20 && some * 20 < all
+    some > 0 && all >= ENOUGH && some * 20 < all
 }
