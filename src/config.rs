@@ -12,7 +12,7 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use layers::{Layers, describes_a_learner, environment, parse_assignment};
+pub use layers::{Layers, describes_a_learner, environment, is_setting, parse_assignment};
 
 /// What is wrong with a setting: enough for a person to repair it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -120,11 +120,7 @@ pub fn in_few_words(notices: Vec<Notice>) -> Vec<Notice> {
         Notice {
             concern,
             subject: format!("{} others", subjects.len()),
-            message: format!(
-                "{}: the same of {}{rest}",
-                concern.as_str(),
-                named.join(", ")
-            ),
+            message: format!("{}: also {}{rest}", concern.as_str(), named.join(", ")),
         }
     }));
     told

@@ -186,9 +186,11 @@ impl<'p> Survey<'p> {
                 ));
             }
         }
+        // What is said of single fields; what follows is of all of them.
+        let mut notices = in_few_words(notices);
         self.bound(settings, &mut features, &mut notices);
         self.tell_what_was_left_out(&mut notices);
-        (features, in_few_words(notices))
+        (features, notices)
     }
 
     fn tell_what_was_left_out(&self, notices: &mut Vec<Notice>) {

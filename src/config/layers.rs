@@ -125,10 +125,8 @@ impl Layers {
         &mut self,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<(), Error> {
-        let mut ours: Vec<(String, String)> = variables
-            .filter(|(name, _)| name.starts_with(PREFIX))
-            .filter(|(name, _)| name != LOG_LEVEL && !name.starts_with(TEST_PREFIX))
-            .collect();
+        let mut ours: Vec<(String, String)> =
+            variables.filter(|(name, _)| is_setting(name)).collect();
         ours.sort();
         for (name, value) in ours {
             let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
@@ -240,6 +238,12 @@ impl Layers {
         config.check()?;
         Ok(config)
     }
+}
+
+/// Whether a variable of this name is a setting.
+#[must_use]
+pub fn is_setting(name: &str) -> bool {
+    name.starts_with(PREFIX) && name != LOG_LEVEL && !name.starts_with(TEST_PREFIX)
 }
 
 /// Whether a setting says how one learner learns, rather than what a portfolio shares.

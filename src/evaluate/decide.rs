@@ -156,9 +156,7 @@ impl Decider {
         let likely = most_probable(probabilities);
         match self.settings.rule {
             Rule::Argmax => likely,
-            Rule::PriorShift => {
-                best(probabilities, |class, p| Some(p / self.share(class)?)).or(likely)
-            }
+            Rule::PriorShift => self.shifted(probabilities).or(likely),
             Rule::Cost => best(probabilities, |class, p| {
                 Some(p * self.costs.get(class).copied().unwrap_or(1.0))
             })
@@ -184,33 +182,22 @@ impl Decider {
         }
     }
 
-    /// The share by which `prior_shift` divides; `None` for a class without examples. Of a class of a few examples, whose share
-    /// is next to nothing and says next to nothing, that of the most frequent.
-    fn share(&self, class: usize) -> Option<f64> {
-        let (seen, share) = (*self.seen.get(class)?, *self.shares.get(class)?);
-        let share = match self.has_fewer(class, LIFTED) {
-            true => self.shares.iter().copied().fold(share, f64::max),
-            false => share,
-        };
-        (seen > 0 && share > 0.0).then_some(share)
-    }
-
-    /// Examples of each class, of a class of a few none.
-    fn seen_enough(&self) -> Vec<u64> {
-        let seen = self.seen.iter().enumerate();
-        seen.map(|(class, seen)| {
-            if self.has_fewer(class, ENOUGH) {
-                0
-            } else {
-                *seen
-            }
+    /// The class of the largest probability by its share, of those that have examples. The share of a class of a few examples
+    /// is next to nothing and says next to nothing: it counts as that of the most frequent.
+    fn shifted(&self, probabilities: &[f32]) -> Option<usize> {
+        let lifted = self.least_beside_others(LIFTED);
+        let largest = self.shares.iter().copied().fold(0.0, f64::max);
+        best(probabilities, |class, p| {
+            let (seen, share) = (*self.seen.get(class)?, *self.shares.get(class)?);
+            let share = if seen < lifted { largest } else { share };
+            (seen > 0 && share > 0.0).then(|| p / share)
         })
-        .collect()
     }
 
-    /// True for a class of fewer examples, beside at least two that have [`ENOUGH`].
-    fn has_fewer(&self, class: usize, than: u64) -> bool {
-        self.seen[class] < than && self.seen.iter().filter(|seen| **seen >= ENOUGH).count() >= 2
+    /// Examples that a class must have where at least two have [`ENOUGH`]; without those none is a few beside others.
+    fn least_beside_others(&self, least: u64) -> u64 {
+        let mut others = self.seen.iter().filter(|seen| **seen >= ENOUGH);
+        others.nth(1).map_or(0, |_| least)
     }
 
     /// Learns from one example as it was predicted before it was learned: its class, the probabilities of the classes
@@ -298,7 +285,9 @@ impl Decider {
             }
         }
         // Nor does a class that has had a few examples take another out of them.
-        let enough = self.seen_enough();
+        let least = self.least_beside_others(ENOUGH);
+        let counts = |seen: &u64| if *seen < least { 0 } else { *seen };
+        let enough: Vec<u64> = self.seen.iter().map(counts).collect();
         if enough != self.seen {
             for class in rare_classes(&enough) {
                 rare[class] |= self.rare[class];

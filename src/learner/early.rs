@@ -65,21 +65,14 @@ impl Early {
         if scores >= LAST || self.seen.iter().sum::<u64>() < WAIT {
             return None;
         }
-        let shares = self
-            .seen
-            .iter()
-            .map(|seen| *seen as f64 / (*seen as f64 + HALF));
-        let mut sums = vec![0.0; self.voices];
-        for (share, means) in shares.zip(self.losses.chunks_exact(self.voices)) {
+        let (mut sums, mut classes) = (vec![0.0; self.voices], 0.0);
+        for (seen, means) in self.seen.iter().zip(self.losses.chunks_exact(self.voices)) {
+            let share = *seen as f64 / (*seen as f64 + HALF);
+            classes += share;
             for (sum, mean) in sums.iter_mut().zip(means) {
                 *sum += share * mean;
             }
         }
-        let classes: f64 = self
-            .seen
-            .iter()
-            .map(|seen| *seen as f64 / (*seen as f64 + HALF))
-            .sum();
         let fade = 1.0 / (1.0 + scores as f64);
         let term = |sum: &f64| -sum / classes / TEMPERATURE * fade;
         Some(sums.iter().map(term).collect())

@@ -216,6 +216,27 @@ mod tests {
     }
 
     #[test]
+    fn before_a_score_the_voice_that_learned_the_rare_class_gets_the_weight() {
+        let mut mixture = Mixture::new(2, Objective::PrAuc);
+        let labels: Vec<u32> = (0..256).map(|row| u32::from(row == 99)).collect();
+        let voice = |of_rare: f32| {
+            let mut last = LastBatch::default();
+            last.begin(256, 2);
+            for (row, label) in labels.iter().enumerate() {
+                let p = if *label == 1 { of_rare } else { 0.1 };
+                last.note(row, &[1.0 - p, p]);
+                let of_label = if *label == 1 { p } else { 1.0 - p };
+                last.losses.push(-f64::from(of_label).ln());
+            }
+            last
+        };
+        let (a, b) = (voice(0.6), voice(0.05));
+        mixture.learn(&[&a, &b], &labels);
+        assert_eq!(mixture.score(0), None, "one example is none");
+        assert!(mixture.weights()[0] > 0.9, "{:?}", mixture.weights());
+    }
+
+    #[test]
     fn a_voice_that_lost_comes_back_when_the_stream_turns() {
         let mixture = mixture(40_000, 8192, Objective::PrAuc);
         assert_eq!(mixture.lead(), 1, "{:?}", mixture.weights());

@@ -85,11 +85,22 @@ mod tests {
             let config = of(asked);
             assert_eq!(config.learner.batch_size, 16);
             assert_ne!(config, plain);
+            assert_eq!(config.http, plain.http);
             write(&config, &dir.path().join("settings.toml")).unwrap();
         }
-        assert_eq!(
-            of(&["learner.mode=portfolio"]).learner.mode,
-            crate::learner::Mode::Portfolio
-        );
+        // Each alone moves something.
+        for asked in [
+            "learner.lambda=2",
+            "model.hidden=[8]",
+            "loss.kind=focal",
+            "decision.rule=prior_shift",
+            "schema.encoding=standard",
+            "schema.recent_shares=false",
+            "device=auto",
+            "seed=7",
+        ] {
+            assert_ne!(of(&[asked]), plain, "{asked}");
+        }
+        assert_eq!(plain.learner.mode, crate::learner::Mode::Portfolio);
     }
 }

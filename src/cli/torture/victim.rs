@@ -10,6 +10,7 @@ use super::PATIENCE;
 use super::feed::record;
 use crate::cli::Failure;
 use crate::cli::health::agent;
+use crate::config::is_setting;
 use crate::crash;
 
 /// A child that runs the daemon.
@@ -130,9 +131,4 @@ impl Drop for Victim {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Variables that are settings, not those of the tests.
-fn is_setting(name: &str) -> bool {
-    name.starts_with("SKEWD_") && !name.starts_with("SKEWD_TEST_")
 }

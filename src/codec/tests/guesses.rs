@@ -137,6 +137,10 @@ fn a_few_texts_make_no_category_of_numbers_that_measure_and_refuse_no_record() {
             assert!(is_missing(3) && !is_missing(4));
         }
     }
+    // Of a few values nobody can tell.
+    let few: Vec<String> = records_of(&counts, &junk).into_iter().take(19).collect();
+    let (intake, _) = discover(&Settings::default(), &few);
+    assert_eq!(names(&intake), ["x#"]);
     // Where texts are as many as numbers, they are what the field holds.
     let half: Vec<String> = (0..200)
         .map(|i| match i % 2 {
