@@ -8,8 +8,8 @@
 //!   it: evidence shrinks the steps);
 //! - with two classes, a correction on knots of the logit that drives the sum of the residuals around each knot to zero,
 //!   however the stream drifts;
-//! - a Bayesian mixture of the result and the raw probabilities, so that over a whole stream the log-loss is at most a
-//!   few nats in all above that of the better of the two: where there is nothing to correct, nothing is corrected.
+//! - a mixture of the result and the raw probabilities by tempered evidence, so that over a whole stream the log-loss is at most
+//!   some 23 nats in all above that of the better of the two: where there is nothing to correct, nothing is corrected.
 //!
 //! With two classes the map is strictly increasing, so the ranking of the rows of one model stays as it is. With more, one
 //! slope and an offset a class are learned (vector scaling, Guo et al. 2017), and the mixture guards them.
@@ -48,6 +48,8 @@ const HALF_LIFE: f64 = 5_000.0;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Calibrator {
     classes: usize,
+    /// Examples while there was one class.
+    alone: u64,
     map: Map,
     losses: Losses,
 }
@@ -100,7 +102,7 @@ impl Calibrator {
             map => {
                 *map = match self.classes {
                     0 | 1 => Map::Nothing,
-                    2 => Map::Binary(Box::new(Binary::new())),
+                    2 => Map::Binary(Box::new(Binary::new(self.alone))),
                     classes => Map::Vector(Vector::new(classes)),
                 }
             }
@@ -130,7 +132,10 @@ impl Calibrator {
             return;
         }
         let calibrated = match &mut self.map {
-            Map::Nothing => return,
+            Map::Nothing => {
+                self.alone += 1;
+                return;
+            }
             Map::Binary(binary) => binary.observe(label, raw),
             Map::Vector(vector) => vector.observe(label, raw),
         };
@@ -162,7 +167,7 @@ impl Calibrator {
 
     /// Writes everything under `calibration.`.
     pub fn save(&self, state: &mut State) {
-        state.put_u64("calibration.classes", vec![self.classes as u64]);
+        state.put_u64("calibration.classes", vec![self.classes as u64, self.alone]);
         let Losses {
             count,
             raw,
@@ -184,7 +189,10 @@ impl Calibrator {
     /// # Errors
     /// When an entry is missing or its length does not fit the others.
     pub fn load(state: &State) -> Result<Self, Error> {
-        let classes = state.u64_exact("calibration.classes", 1)?[0] as usize;
+        let counts = state
+            .u64_exact("calibration.classes", 2)
+            .or_else(|_| state.u64_exact("calibration.classes", 1))?;
+        let (classes, alone) = (counts[0] as usize, counts.get(1).copied().unwrap_or(0));
         let losses = state.f64_exact("calibration.losses", 3)?;
         let values = |len| state.f64_exact("calibration.map", len);
         let map = match classes {
@@ -196,6 +204,7 @@ impl Calibrator {
         };
         Ok(Self {
             classes,
+            alone,
             map,
             losses: Losses {
                 count: losses[0],
@@ -214,11 +223,17 @@ const LEAST_SHARE: f64 = 1e-6;
 /// on against those of before on another scale.
 const RAW_SHARE: f64 = 0.01;
 
-/// The share of the raw forecasts by Bayes' rule, given the probabilities that both gave to what happened, within
-/// [`LEAST_SHARE`]. The cumulative log-loss of the mixture is at most the better one's plus `-ln` of its first share.
+/// What one example counts for when the two forecasts are compared. At 1, Bayes' rule, a burst of a few hundred rows of
+/// another prior takes the share from one end to the other, and puts the rows of before and after it on two scales.
+const TRUST: f64 = 0.2;
+
+/// The share of the raw forecasts by Bayes' rule with tempered evidence (Grünwald 2012), given the probabilities that both
+/// gave to what happened, within [`LEAST_SHARE`]. The cumulative log-loss of the mixture is at most the better one's plus
+/// `-ln` of its first share divided by [`TRUST`].
 fn guarded(raw_share: f64, of_raw: f64, of_corrected: f64) -> f64 {
-    let raw = raw_share * of_raw;
-    (raw / (raw + (1.0 - raw_share) * of_corrected)).clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
+    let raw = raw_share * of_raw.powf(TRUST);
+    let corrected = (1.0 - raw_share) * of_corrected.powf(TRUST);
+    (raw / (raw + corrected)).clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
 }
 
 /// Probabilities below this count as this much, before logarithms are taken.

@@ -19,6 +19,8 @@
 //! **A label of its own**, which one wrong record is enough for, changes no rule: beside a class of fewer than 20 examples one that
 //! was rare without it stays so, and `prior_shift` gives a class of one or two no more than the most frequent class gets.
 //!
+//! **A class that stays away** keeps half of its share since the start: `prior_shift` lifts it no further.
+//!
 //! **Hysteresis**: a threshold moves only when the new one is more than 0.1 away in the logit; class shares when one of
 //! them has changed by a twentieth.
 //!
@@ -53,6 +55,9 @@ const SHARE_BAND: f64 = 0.05;
 const ENOUGH: u64 = 20;
 /// Examples from which on `prior_shift` lifts a class. With more of them the rarest classes of a stream would wait too long.
 const LIFTED: u64 = 3;
+/// A class's share counts as at least this part of its share since the start: of a class that stays away the recent share says
+/// less and less, and a lift without bound makes a false alarm of every row that is a little like it.
+const LEAST_OF_ALL: f64 = 0.5;
 /// Of two classes the other one becomes the rare one when it is smaller by this factor.
 const CLEARLY_SMALLER: f64 = 0.9;
 /// Of more, a class stays rare up to this share.
@@ -321,12 +326,13 @@ impl Decider {
     }
 
     fn review_shares(&mut self) {
-        let total: f64 = self.recent.iter().sum();
         let classes = self.recent.len() as f64;
-        let shares = self
-            .recent
-            .iter()
-            .map(|recent| (recent + 1.0) / (total + classes));
+        let total: f64 = self.recent.iter().sum();
+        let ever = self.seen.iter().sum::<u64>() as f64;
+        let shares = self.recent.iter().zip(&self.seen).map(|(recent, seen)| {
+            let share = (recent + 1.0) / (total + classes);
+            share.max(LEAST_OF_ALL * (*seen as f64 + 1.0) / (ever + classes))
+        });
         let shares: Vec<f64> = shares.collect();
         let moved = shares
             .iter()

@@ -15,7 +15,7 @@ use crate::loss::UNKNOWN_CLASS_LOSS;
 use crate::state::{self, State};
 
 /// Distance of two scores, in the logit, at which one voice weighs e times the other.
-const TEMPERATURE: f64 = 0.08;
+const TEMPERATURE: f64 = 0.1;
 /// What every voice keeps.
 const FLOOR: f64 = 1e-3;
 /// Scores nearer to 0 or 1 than this are all the same.

@@ -150,6 +150,49 @@ fn a_map_of_an_earlier_build_goes_on_without_the_number_that_nothing_needs() {
 }
 
 #[test]
+fn the_map_begins_against_a_second_class_that_came_late() {
+    let first_answer = |alone: usize| {
+        let mut calibrator = with_classes(1);
+        (0..alone).for_each(|_| calibrator.observe(0, &[1.0]));
+        calibrator.add_class();
+        let mut row = [0.5, 0.5];
+        calibrator.apply(&mut row);
+        row[1]
+    };
+    assert!((first_answer(1) - 0.5).abs() < 1e-6);
+    let late = first_answer(1000);
+    assert!(late < 0.2, "{late}");
+    assert!(first_answer(5) > late);
+}
+
+#[test]
+fn a_state_of_an_earlier_build_does_not_know_how_long_there_was_one_class() {
+    let mut calibrator = with_classes(1);
+    (0..9).for_each(|_| calibrator.observe(0, &[1.0]));
+    let mut state = State::default();
+    calibrator.save(&mut state);
+    assert_eq!(Calibrator::load(&state).unwrap(), calibrator);
+    state.put_u64("calibration.classes", vec![1]);
+    let earlier = Calibrator::load(&state).unwrap();
+    assert_eq!(earlier, with_classes(1));
+}
+
+#[test]
+fn a_burst_does_not_take_the_share_from_one_end_to_the_other() {
+    let mut calibrator = with_classes(2);
+    for (label, row) in binary(20_000, |logit, _| 2.0 * logit + 1.0) {
+        calibrator.observe(label as usize, &row);
+    }
+    let before = calibrator.report(true).raw_share;
+    for _ in 0..30 {
+        calibrator.observe(1, &[0.7, 0.3]);
+    }
+    assert!(before < 1e-3, "{before}");
+    let after = calibrator.report(true).raw_share;
+    assert!(after < 0.1, "{after}");
+}
+
+#[test]
 fn a_damaged_state_is_refused_by_name() {
     let mut state = State::default();
     with_classes(2).save(&mut state);

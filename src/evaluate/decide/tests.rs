@@ -395,3 +395,19 @@ fn one_timestamp_of_the_future_does_not_use_up_the_alerts_of_all_days_to_come() 
     let later = alerts(&[10_000, 10_001, 10_002]);
     assert!(later * 10 > usual * 9, "{later} of {usual}");
 }
+
+#[test]
+fn the_shift_lifts_a_class_that_stays_away_no_further_than_its_share_since_the_start_says() {
+    let mut decider = decider(&settings(Rule::PriorShift), &["ok", "fraud"]);
+    for row in 0..2_000 {
+        decider.observe(usize::from(row % 10 == 0), &[0.9, 0.1], None);
+    }
+    for _ in 0..98_000 {
+        decider.observe(0, &[0.999, 0.001], None);
+    }
+    // 200 of 100,000 so far, none of them lately: half of that, and not one in tens of thousands.
+    let threshold = decider.threshold().unwrap();
+    assert!((0.0009..0.0012).contains(&threshold), "{threshold}");
+    assert_eq!(decider.decide(&[0.9995, 0.0005]), Some(0));
+    assert_eq!(decider.decide(&[0.99, 0.01]), Some(1));
+}
