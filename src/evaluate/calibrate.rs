@@ -48,20 +48,23 @@ const HALF_LIFE: f64 = 5_000.0;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Calibrator {
     classes: usize,
-    /// Examples while there was one class.
-    alone: u64,
     map: Map,
     losses: Losses,
 }
 
 /// What is learned depends on the number of classes.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 enum Map {
-    /// With fewer than two classes there is nothing to correct.
-    #[default]
-    Nothing,
+    /// With fewer than two classes there is nothing to correct; the examples so far say how rare the second one will be.
+    Nothing(u64),
     Binary(Box<Binary>),
     Vector(Vector),
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        Self::Nothing(0)
+    }
 }
 
 /// Fading sums of the losses before and after the correction.
@@ -100,10 +103,10 @@ impl Calibrator {
         match &mut self.map {
             Map::Vector(vector) => vector.add_class(),
             map => {
-                *map = match self.classes {
-                    0 | 1 => Map::Nothing,
-                    2 => Map::Binary(Box::new(Binary::new(self.alone))),
-                    classes => Map::Vector(Vector::new(classes)),
+                *map = match (&*map, self.classes) {
+                    (_, 0 | 1) => Map::default(),
+                    (Map::Nothing(alone), 2) => Map::Binary(Box::new(Binary::new(*alone))),
+                    (_, classes) => Map::Vector(Vector::new(classes)),
                 }
             }
         }
@@ -116,7 +119,7 @@ impl Calibrator {
             return;
         }
         match &self.map {
-            Map::Nothing => {}
+            Map::Nothing(_) => {}
             Map::Binary(binary) => binary.apply(probabilities),
             Map::Vector(vector) => vector.apply(probabilities),
         }
@@ -132,8 +135,8 @@ impl Calibrator {
             return;
         }
         let calibrated = match &mut self.map {
-            Map::Nothing => {
-                self.alone += 1;
+            Map::Nothing(alone) => {
+                *alone += 1;
                 return;
             }
             Map::Binary(binary) => binary.observe(label, raw),
@@ -151,7 +154,7 @@ impl Calibrator {
     #[must_use]
     pub fn report(&self, on: bool) -> CalibrationReport {
         let (slope, raw_share) = match &self.map {
-            Map::Nothing => (1.0, 1.0),
+            Map::Nothing(_) => (1.0, 1.0),
             Map::Binary(binary) => (binary.slope(), binary.raw_share()),
             Map::Vector(vector) => (vector.slope(), vector.raw_share()),
         };
@@ -167,7 +170,7 @@ impl Calibrator {
 
     /// Writes everything under `calibration.`.
     pub fn save(&self, state: &mut State) {
-        state.put_u64("calibration.classes", vec![self.classes as u64, self.alone]);
+        state.put_u64("calibration.classes", vec![self.classes as u64]);
         let Losses {
             count,
             raw,
@@ -177,7 +180,7 @@ impl Calibrator {
         state.put_f64(
             "calibration.map",
             match &self.map {
-                Map::Nothing => Vec::new(),
+                Map::Nothing(alone) => vec![*alone as f64],
                 Map::Binary(binary) => binary.to_values(),
                 Map::Vector(vector) => vector.to_values(),
             },
@@ -189,14 +192,17 @@ impl Calibrator {
     /// # Errors
     /// When an entry is missing or its length does not fit the others.
     pub fn load(state: &State) -> Result<Self, Error> {
-        let counts = state
-            .u64_exact("calibration.classes", 2)
-            .or_else(|_| state.u64_exact("calibration.classes", 1))?;
-        let (classes, alone) = (counts[0] as usize, counts.get(1).copied().unwrap_or(0));
+        let classes = state.u64_exact("calibration.classes", 1)?[0] as usize;
         let losses = state.f64_exact("calibration.losses", 3)?;
         let values = |len| state.f64_exact("calibration.map", len);
         let map = match classes {
-            0 | 1 => values(0).map(|_| Map::Nothing)?,
+            // Earlier builds did not count.
+            0 | 1 => Map::Nothing(
+                values(1)
+                    .or_else(|_| values(0))?
+                    .first()
+                    .map_or(0, |alone| *alone as u64),
+            ),
             2 => Map::Binary(Box::new(Binary::of_values(
                 values(binary::VALUES).or_else(|_| values(binary::EARLIER_VALUES))?,
             ))),
@@ -204,7 +210,6 @@ impl Calibrator {
         };
         Ok(Self {
             classes,
-            alone,
             map,
             losses: Losses {
                 count: losses[0],

@@ -64,7 +64,7 @@ pub struct DecisionReport {
     /// Why there is no threshold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undefined: Option<&'static str>,
-    /// Class shares in force, fading: what `prior_shift` divides by.
+    /// Class shares in force, fading, and at least half of those since the start: what `prior_shift` divides by.
     pub class_shares: PerClass<f64>,
     /// Decisions for a rare class within the last hour of log time (longer where less than one an hour is allowed).
     pub alerts_last_hour: u64,
