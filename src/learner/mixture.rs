@@ -5,9 +5,11 @@
 //! its weight is a softmax of its score in the logit: a voice with half the errors of another soon has nearly all of the
 //! weight, and voices that are about as good share it, which is what makes a mixture better than any of them. The scores do
 //! not depend on the weights, and a voice never loses all of its weight, so one that lost comes back after a drift. Before there
-//! is a score, and beside the first few, losses tell the voices apart ([`Early`]).
+//! is a score, and beside the first few, losses tell the voices apart ([`Early`]); in rows of a class that is still young, how well
+//! each told it from the rest does ([`Gate`]).
 
 use super::early::Early;
+use super::gate::Gate;
 use super::scorecard::{Scorecard, VoiceScore};
 use super::step::LastBatch;
 use crate::evaluate::Objective;
@@ -28,6 +30,7 @@ pub struct Mixture {
     weights: Vec<f64>,
     card: Scorecard,
     early: Early,
+    gate: Gate,
 }
 
 impl Mixture {
@@ -38,6 +41,7 @@ impl Mixture {
             weights: vec![1.0 / voices.max(1) as f64; voices],
             card: Scorecard::new(voices, objective),
             early: Early::new(voices),
+            gate: Gate::new(voices),
         }
     }
 
@@ -65,8 +69,21 @@ impl Mixture {
         lead
     }
 
-    /// Mixes what the voices predicted of the last batch: fills everything of `last` but the weights.
-    pub fn mix(&self, voices: &[&LastBatch], labels: &[u32], last: &mut LastBatch) {
+    /// Who is heard about young classes.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Mixes what the voices predicted of the last batch: fills everything of `last` but the weights. If it `learns`, each row
+    /// is mixed with what the rows before it told of young classes.
+    pub fn mix(
+        &mut self,
+        voices: &[&LastBatch],
+        labels: &[u32],
+        last: &mut LastBatch,
+        learns: bool,
+    ) {
         let first = voices[0];
         last.stride = first.stride;
         last.known.clone_from(&first.known);
@@ -76,24 +93,21 @@ impl Mixture {
             return;
         }
         last.predicted.fill(0.0);
-        for (voice, weight) in voices.iter().zip(&self.weights) {
-            let weight = *weight as f32;
-            for (mixed, p) in last.predicted.iter_mut().zip(&voice.predicted) {
-                *mixed += weight * p;
-            }
-        }
+        let mut weights = Vec::with_capacity(voices.len());
         for (row, label) in labels.iter().enumerate() {
             let known = voices.iter().map(|voice| voice.known[row]).max();
             last.known[row] = known.unwrap_or(0);
-            let weighed = voices.iter().zip(&self.weights);
-            let likelihood: f64 = weighed
-                .map(|(voice, weight)| weight * (-voice.losses[row]).exp())
-                .sum();
-            last.losses[row] = if (*label as usize) < last.known[row] {
-                -likelihood.max(f64::MIN_POSITIVE).ln()
-            } else {
-                UNKNOWN_CLASS_LOSS
+            let spoken = |voice: usize, class: usize| {
+                voices[voice].row(row).get(class).copied().unwrap_or(0.0)
             };
+            weights.clone_from(&self.weights);
+            if self.gate.is_open() {
+                self.gate.weigh(last.known[row], &spoken, &mut weights);
+            }
+            mix_row(voices, &weights, row, *label as usize, last);
+            if learns {
+                self.gate.observe(*label as usize, last.known[row], &spoken);
+            }
         }
     }
 
@@ -144,6 +158,7 @@ impl Mixture {
         state.put_f64("mixture.weights", self.weights.clone());
         self.card.save(state);
         self.early.save(state);
+        self.gate.save(state);
     }
 
     /// Reads what [`Mixture::save`] wrote.
@@ -156,9 +171,28 @@ impl Mixture {
             mixture.weights = state.f64_exact("mixture.weights", voices)?.to_vec();
             mixture.card = Scorecard::load(voices, objective, state)?;
             mixture.early = Early::load(voices, state)?;
+            mixture.gate = Gate::load(voices, state)?;
         }
         Ok(mixture)
     }
+}
+
+/// Probabilities and loss of one row.
+fn mix_row(voices: &[&LastBatch], weights: &[f64], row: usize, label: usize, last: &mut LastBatch) {
+    for (voice, weight) in voices.iter().zip(weights) {
+        for (mixed, p) in last.row_mut(row).iter_mut().zip(voice.row(row)) {
+            *mixed += *weight as f32 * p;
+        }
+    }
+    last.losses[row] = if label < last.known[row] {
+        let weighed = voices.iter().zip(weights);
+        let likelihood: f64 = weighed
+            .map(|(voice, weight)| weight * (-voice.losses[row]).exp())
+            .sum();
+        -likelihood.max(f64::MIN_POSITIVE).ln()
+    } else {
+        UNKNOWN_CLASS_LOSS
+    };
 }
 
 /// The sums of what is there; `None` where nothing is.
@@ -240,6 +274,43 @@ mod tests {
     fn a_voice_that_lost_comes_back_when_the_stream_turns() {
         let mixture = mixture(40_000, 8192, Objective::PrAuc);
         assert_eq!(mixture.lead(), 1, "{:?}", mixture.weights());
+    }
+
+    #[test]
+    fn a_class_that_comes_in_one_burst_is_told_by_the_voice_that_learns_within_it() {
+        let labels: Vec<u32> = (0..64).map(|row| [0, 1, 2][row / 22]).collect();
+        let voice = |of_newest: [f32; 2]| {
+            let mut last = LastBatch::default();
+            last.begin(64, 3);
+            for (row, label) in labels.iter().enumerate() {
+                let p = of_newest[usize::from(*label == 2 && row > 44)];
+                last.note(row, &[(1.0 - p) / 2.0, (1.0 - p) / 2.0, p]);
+                last.losses.push(1.0);
+            }
+            last
+        };
+        let (knew, never) = (voice([0.01, 0.95]), voice([0.01, 0.01]));
+        let mut mixture = Mixture::new(2, Objective::PrAuc);
+        let (mut still, mut learning) = (LastBatch::default(), LastBatch::default());
+        mixture.mix(&[&knew, &never], &labels, &mut still, false);
+        mixture.mix(&[&knew, &never], &labels, &mut learning, true);
+        assert!(
+            (still.row(63)[2] - 0.48).abs() < 1e-6,
+            "{:?}",
+            still.row(63)
+        );
+        assert!(learning.row(63)[2] > 0.9, "{:?}", learning.row(63));
+        assert!((learning.losses[63] - 1.0).abs() < 1e-9);
+        let burst: Vec<f32> = (45..64).map(|row| learning.row(row)[2]).collect();
+        assert!(burst.is_sorted(), "{burst:?}");
+        assert_eq!(
+            mixture.weights(),
+            [0.5, 0.5],
+            "those of all rows wait for a score"
+        );
+        let mut state = State::default();
+        mixture.save(&mut state);
+        assert_eq!(Mixture::load(2, Objective::PrAuc, &state), Ok(mixture));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod average;
 pub mod batcher;
 pub mod board;
 mod early;
+mod gate;
 mod growth;
 pub mod guard;
 pub mod hardest;

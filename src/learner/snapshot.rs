@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::gate::Gate;
 use crate::codec::{self, Encoder, RecentShares, Reject, SHARES, Schema};
 use crate::evaluate::{Served, most_probable};
 use crate::example::{Positions, Prediction};
@@ -35,12 +36,14 @@ pub struct Snapshot {
     pub served: Served,
     /// Detached copies of the members' parameters, or of their averages.
     pub speakers: Vec<Speaker>,
+    /// Who of them is heard about young classes.
+    pub gate: Gate,
 }
 
 /// One of the models whose probabilities are mixed.
 pub struct Speaker {
     /// What it counts for.
-    pub share: f32,
+    pub share: f64,
     /// How many of the encoder's inputs it takes.
     pub width: usize,
     /// The model.
@@ -90,46 +93,31 @@ impl Snapshot {
             })
             .collect::<Result<_, _>>()
             .map_err(|error| error.to_string())?;
-        let mut mixed = vec![0.0; rows * self.classes.len()];
-        for (speaker, spoken) in self.speakers.iter().zip(&spoken) {
-            for (sum, p) in mixed.iter_mut().zip(spoken) {
-                *sum += speaker.share * p;
-            }
-        }
         let classes = self.classes.len().max(1);
+        let shares: Vec<f64> = self.speakers.iter().map(|speaker| speaker.share).collect();
+        let mut mixed = vec![0.0; rows * self.classes.len()];
+        let mut weights = Vec::with_capacity(shares.len());
         for (row, mixed) in mixed.chunks_exact_mut(classes).enumerate() {
-            if !mixed.iter().all(|p| p.is_finite()) {
-                let said = spoken
+            let said = || {
+                spoken
                     .iter()
-                    .map(|spoken| &spoken[row * classes..][..classes]);
-                self.mix_sound(said, mixed)?;
+                    .map(|spoken| &spoken[row * classes..][..classes])
+            };
+            weights.clone_from(&shares);
+            if self.gate.is_open() {
+                let spoken = |voice: usize, class: usize| spoken[voice][row * classes + class];
+                self.gate.weigh(classes, &spoken, &mut weights);
+            }
+            for (weight, said) in weights.iter().zip(said()) {
+                for (sum, p) in mixed.iter_mut().zip(said) {
+                    *sum += *weight as f32 * p;
+                }
+            }
+            if !mixed.iter().all(|p| p.is_finite()) {
+                mix_sound(&weights, said(), mixed)?;
             }
         }
         Ok(mixed)
-    }
-
-    /// A row without the speakers who say nothing finite of it: a learner that is driven too far (the guard brings it back
-    /// with the next batches) must not silence the others.
-    fn mix_sound<'a>(
-        &self,
-        said: impl Iterator<Item = &'a [f32]>,
-        mixed: &mut [f32],
-    ) -> Result<(), String> {
-        mixed.fill(0.0);
-        let mut heard = 0.0;
-        for (speaker, said) in self.speakers.iter().zip(said) {
-            if said.iter().all(|p| p.is_finite()) {
-                heard += speaker.share;
-                for (sum, p) in mixed.iter_mut().zip(said) {
-                    *sum += speaker.share * p;
-                }
-            }
-        }
-        if heard <= 0.0 {
-            return Err("the model's output is not finite".to_owned());
-        }
-        mixed.iter_mut().for_each(|p| *p /= heard);
-        Ok(())
     }
 
     /// The first `wanted` inputs of each row, and the recent class shares after them where they are inputs.
@@ -151,4 +139,28 @@ impl Snapshot {
         }
         Cow::Owned(out)
     }
+}
+
+/// A row without the speakers who say nothing finite of it: a learner that is driven too far (the guard brings it back
+/// with the next batches) must not silence the others.
+fn mix_sound<'a>(
+    weights: &[f64],
+    said: impl Iterator<Item = &'a [f32]>,
+    mixed: &mut [f32],
+) -> Result<(), String> {
+    mixed.fill(0.0);
+    let mut heard = 0.0;
+    for (weight, said) in weights.iter().zip(said) {
+        if said.iter().all(|p| p.is_finite()) {
+            heard += *weight as f32;
+            for (sum, p) in mixed.iter_mut().zip(said) {
+                *sum += *weight as f32 * p;
+            }
+        }
+    }
+    if heard <= 0.0 {
+        return Err("the model's output is not finite".to_owned());
+    }
+    mixed.iter_mut().for_each(|p| *p /= heard);
+    Ok(())
 }

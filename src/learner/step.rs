@@ -91,7 +91,7 @@ impl LastBatch {
         &self.predicted[self.place(row)]
     }
 
-    fn row_mut(&mut self, row: usize) -> &mut [f32] {
+    pub(super) fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let place = self.place(row);
         &mut self.predicted[place]
     }
@@ -191,7 +191,7 @@ impl Core {
         for class in new_classes {
             self.note_class(Arc::clone(class));
         }
-        self.serve(batch);
+        self.serve(batch, true);
         self.score(batch);
         let report = self.conclude(batch, outcomes);
         self.remember(batch, &report.quarantined);
@@ -273,7 +273,7 @@ impl Core {
         for member in &mut self.members {
             member.predict(&self.encoded, classes)?;
         }
-        self.serve(batch);
+        self.serve(batch, false);
         self.last.weights.clear();
         Ok(())
     }
@@ -315,9 +315,10 @@ impl Core {
     }
 
     /// Makes of the members' predictions what would have been served: mixed, and calibrated where that is on.
-    fn serve(&mut self, batch: &Batch) {
+    fn serve(&mut self, batch: &Batch, learns: bool) {
         let lasts = lasts(&self.voices, &self.members);
-        self.mixture.mix(&lasts, &batch.classes, &mut self.last);
+        self.mixture
+            .mix(&lasts, &batch.classes, &mut self.last, learns);
         self.learned.clone_from(&self.last.predicted);
         for (row, class) in batch.classes.iter().enumerate() {
             let predicted = self.last.row_mut(row);

@@ -35,6 +35,7 @@ impl Learner {
             shares: core.shares.clone(),
             served: core.judge.served().clone(),
             speakers: core.frozen()?,
+            gate: core.mixture.gate().clone(),
         }))
     }
 
@@ -244,7 +245,7 @@ impl Core {
                 _ => &member.engine,
             };
             frozen.push(Speaker {
-                share: *share as f32,
+                share: *share,
                 width: member.width,
                 model: engine.frozen()?,
             });

@@ -38,11 +38,25 @@ struct House {
 
 impl House {
     fn new(settings: &[&str], examples: usize) -> Self {
+        Self::of(settings, &rows(examples, 3))
+    }
+
+    /// One with a third class that has twenty examples.
+    fn with_a_young_class(settings: &[&str]) -> Self {
+        let mut rows = rows(2048, 3);
+        for (values, label) in rows.iter_mut().step_by(100).skip(1) {
+            *label = "young";
+            values[3] += 3.0;
+        }
+        Self::of(settings, &rows)
+    }
+
+    fn of(settings: &[&str], rows: &[(Vec<f64>, &'static str)]) -> Self {
         let settings: Vec<String> = settings.iter().map(|&text| text.to_owned()).collect();
         let config = Config::load(&[], std::iter::empty(), &settings).unwrap();
         let mut intake = Intake::new(&config.schema, None);
         let mut arrivals = Vec::new();
-        for (offset, line) in as_json(&rows(examples, 3)).into_iter().enumerate() {
+        for (offset, line) in as_json(rows).into_iter().enumerate() {
             intake.push(Record::new(0, offset as i64, line), &mut arrivals);
         }
         Self {
@@ -86,8 +100,11 @@ fn digest(learner: &Learner) -> String {
 
 #[test]
 fn a_portfolio_that_is_restored_anywhere_goes_on_as_one_that_never_stopped() {
-    for settings in [&PORTFOLIO[..], &decided()] {
-        let house = House::new(settings, 4096);
+    for house in [
+        House::new(&PORTFOLIO, 4096),
+        House::new(&decided(), 4096),
+        House::with_a_young_class(&PORTFOLIO),
+    ] {
         let mut whole = house.learner();
         feed(&mut whole, &house.arrivals[..512]);
         for chunk in house.arrivals[512..].chunks(512) {
@@ -96,18 +113,20 @@ fn a_portfolio_that_is_restored_anywhere_goes_on_as_one_that_never_stopped() {
             feed(&mut whole, chunk);
             assert_eq!(digest(&restored), digest(&whole), "{}", whole.examples());
         }
-        assert_eq!(whole.examples(), 4096);
+        assert_eq!(whole.examples(), house.arrivals.len() as u64);
     }
 }
 
 #[test]
 fn what_is_served_is_what_was_scored_calibrated_or_not() {
     for settings in [&PORTFOLIO[..], &decided()] {
-        serves_what_it_scores(&House::new(settings, 2048));
+        serves_what_it_scores(&House::new(settings, 2048), 7);
+        // A row of the young class is mixed by weights of its own.
+        serves_what_it_scores(&House::with_a_young_class(settings), 100);
     }
 }
 
-fn serves_what_it_scores(house: &House) {
+fn serves_what_it_scores(house: &House, row: usize) {
     let mut learner = house.learner();
     feed(&mut learner, &house.arrivals);
     let shares = learner.shares();
@@ -120,9 +139,9 @@ fn serves_what_it_scores(house: &House) {
     let spread = shares.iter().any(|share| (share - 1.0 / 9.0).abs() > 0.01);
     assert!(spread, "the weights never moved: {shares:?}");
     let snapshot = learner.snapshot().unwrap().unwrap();
-    let predictions = snapshot.predict(&[house.row(7)]).unwrap();
+    let predictions = snapshot.predict(&[house.row(row)]).unwrap();
     // What the next batch is scored by is what was served: the same features, the same state.
-    feed(&mut learner, &house.arrivals[7..8]);
+    feed(&mut learner, &house.arrivals[row..=row]);
     learner.predict_waiting().unwrap();
     let (_, last) = learner.last().unwrap();
     assert_eq!(predictions[0].probabilities.len(), last.row(0).len());
