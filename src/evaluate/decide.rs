@@ -21,14 +21,15 @@
 //!
 //! **A class that stays away** keeps half of its share since the start: `prior_shift` lifts it no further.
 //!
-//! **Hysteresis**: a threshold moves only when the new one is more than 0.1 away in the logit; class shares when one of
-//! them has changed by a twentieth.
+//! **Hysteresis**: a threshold moves only when the new one is more than 0.1 away in the logit; what `prior_shift` divides by
+//! when it has changed by a twentieth for a class.
 //!
-//! Memory: 16 kB for the histogram, 16 bytes a class, 256 points of history.
+//! Memory: 16 kB for the histogram, 40 bytes a class, 256 points of history.
 
 mod clock;
 mod history;
 mod lately;
+mod prior;
 mod saved;
 mod scores;
 
@@ -40,6 +41,7 @@ use clock::{Clock, Tick};
 use history::History;
 pub use history::{DecisionReport, ThresholdPoint};
 use lately::{Allowance, Lately};
+use prior::Prior;
 use scores::{Choice, Scores};
 
 /// Examples between two looks at the threshold once the stream is long; at first they come more often.
@@ -49,15 +51,10 @@ const REVIEW_EVERY: u64 = 256;
 const HALF_LIFE: (f64, f64) = (1_000.0, 50_000.0);
 /// A threshold moves when the new one is farther away than this, in the logit.
 const DEAD_BAND: f64 = 0.1;
-/// Class shares are taken over when one has changed by more than this.
-const SHARE_BAND: f64 = 0.05;
 /// Examples from which on a class can make another one less rare: fewer may be slips, or somebody's label of their own.
 const ENOUGH: u64 = 20;
 /// Examples from which on `prior_shift` lifts a class. With more of them the rarest classes of a stream would wait too long.
 const LIFTED: u64 = 3;
-/// A class's share counts as at least this part of its share since the start: of a class that stays away the recent share says
-/// less and less, and a lift without bound makes a false alarm of every row that is a little like it.
-const LEAST_OF_ALL: f64 = 0.5;
 /// Of two classes the other one becomes the rare one when it is smaller by this factor.
 const CLEARLY_SMALLER: f64 = 0.9;
 /// Of more, a class stays rare up to this share.
@@ -86,10 +83,7 @@ pub struct Decider {
     costs: Vec<f64>,
     /// Examples of each class since start.
     seen: Vec<u64>,
-    /// The same, fading.
-    recent: Vec<f64>,
-    /// Class shares in force.
-    shares: Vec<f64>,
+    prior: Prior,
     rare: Vec<bool>,
     scores: Scores,
     threshold: Choice,
@@ -115,8 +109,7 @@ impl Decider {
             settings: Arc::new(settings.clone()),
             costs: Vec::new(),
             seen: Vec::new(),
-            recent: Vec::new(),
-            shares: Vec::new(),
+            prior: Prior::default(),
             rare: Vec::new(),
             scores: Scores::new(),
             threshold: Choice::TooEarly,
@@ -137,8 +130,7 @@ impl Decider {
         self.costs
             .push(self.settings.costs.get(name).copied().unwrap_or(1.0));
         self.seen.push(0);
-        self.recent.push(0.0);
-        self.shares.push(0.0);
+        self.prior.add_class();
         self.rare.push(true);
     }
 
@@ -187,15 +179,16 @@ impl Decider {
         }
     }
 
-    /// The class of the largest probability by its share, of those that have examples. The share of a class of a few examples
-    /// is next to nothing and says next to nothing: it counts as that of the most frequent.
+    /// The class of the largest probability by what it is divided by, of those that have examples. The share of a class of a
+    /// few examples is next to nothing and says next to nothing: it counts as that of the most frequent.
     fn shifted(&self, probabilities: &[f32]) -> Option<usize> {
         let lifted = self.least_beside_others(LIFTED);
-        let largest = self.shares.iter().copied().fold(0.0, f64::max);
+        let divisors = self.prior.divisors();
+        let largest = divisors.iter().copied().fold(0.0, f64::max);
         best(probabilities, |class, p| {
-            let (seen, share) = (*self.seen.get(class)?, *self.shares.get(class)?);
-            let share = if seen < lifted { largest } else { share };
-            (seen > 0 && share > 0.0).then(|| p / share)
+            let (seen, own) = (*self.seen.get(class)?, *divisors.get(class)?);
+            let divisor = if seen < lifted { largest } else { own };
+            (seen > 0 && own > 0.0).then(|| p / divisor)
         })
     }
 
@@ -220,10 +213,7 @@ impl Decider {
             self.alerts.add(self.allowance(), self.clock.now());
         }
         self.examples += 1;
-        for recent in &mut self.recent {
-            *recent *= self.fade;
-        }
-        self.recent[label] += 1.0;
+        self.prior.observe(label, probabilities, self.fade);
         self.seen[label] += 1;
         let is_new = self.seen[label] == 1;
         if is_new || self.examples >= self.next_rare_review {
@@ -318,29 +308,11 @@ impl Decider {
         self.unfaded = 0;
         let half_life = (self.examples as f64 / 4.0).clamp(HALF_LIFE.0, HALF_LIFE.1);
         self.fade = 0.5f64.powf(1.0 / half_life);
-        self.review_shares();
+        self.prior.review(&self.seen);
         self.choose();
         let point = self.threshold();
         self.history
             .note(self.examples, self.clock.by_timestamps(), point);
-    }
-
-    fn review_shares(&mut self) {
-        let classes = self.recent.len() as f64;
-        let total: f64 = self.recent.iter().sum();
-        let ever = self.seen.iter().sum::<u64>() as f64;
-        let shares = self.recent.iter().zip(&self.seen).map(|(recent, seen)| {
-            let share = (recent + 1.0) / (total + classes);
-            share.max(LEAST_OF_ALL * (*seen as f64 + 1.0) / (ever + classes))
-        });
-        let shares: Vec<f64> = shares.collect();
-        let moved = shares
-            .iter()
-            .zip(&self.shares)
-            .any(|(new, old)| (new / old).ln().abs() > SHARE_BAND);
-        if moved {
-            self.shares = shares;
-        }
     }
 
     /// The threshold that the rule asks for now, taken over where it is clearly another one.
@@ -385,8 +357,10 @@ impl Decider {
         };
         match self.settings.rule {
             Rule::Argmax => binary.map(|_| 0.5),
-            Rule::PriorShift => binary
-                .map(|(rare, other)| self.shares[rare] / (self.shares[rare] + self.shares[other])),
+            Rule::PriorShift => binary.map(|(rare, other)| {
+                let by = self.prior.divisors();
+                by[rare] / (by[rare] + by[other])
+            }),
             Rule::Cost => binary
                 .map(|(rare, other)| self.costs[other] / (self.costs[rare] + self.costs[other])),
             Rule::Threshold | Rule::AlertBudget | Rule::PrecisionFloor => match self.threshold {

@@ -64,8 +64,10 @@ pub struct DecisionReport {
     /// Why there is no threshold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undefined: Option<&'static str>,
-    /// Class shares in force, fading, and at least half of those since the start: what `prior_shift` divides by.
+    /// Class shares in force, fading, and at least half of those since the start.
     pub class_shares: PerClass<f64>,
+    /// What `prior_shift` divides by: the shares, or nearer to the mean probability where the model gives a class another.
+    pub class_divisors: PerClass<f64>,
     /// Decisions for a rare class within the last hour of log time (longer where less than one an hour is allowed).
     pub alerts_last_hour: u64,
     /// Recent share of the rare examples that `alerts_per_hour` would have caught, taking the highest scores.
@@ -101,7 +103,8 @@ impl Decider {
                 }
                 _ => "too few examples yet",
             }),
-            class_shares: PerClass::new(names, self.shares.clone()),
+            class_shares: PerClass::new(names, self.prior.shares().to_vec()),
+            class_divisors: PerClass::new(names, self.prior.divisors().to_vec()),
             alerts_last_hour: self.alerts.recent(self.allowance(), self.clock.now()),
             recall_at_budget: self.budget().and_then(|share| self.scores.recall(share)),
             pr_auc_rare_decayed: self.scores.average_precision(),

@@ -1,7 +1,7 @@
 //! The decider's part of the learning state.
 
 use super::history::{History, ThresholdPoint};
-use super::{Choice, Clock, Decider, Lately, Scores};
+use super::{Choice, Clock, Decider, Lately, Prior, Scores};
 use crate::evaluate::settings::DecisionSettings;
 use crate::state::{Error, State};
 
@@ -13,8 +13,7 @@ impl Decider {
     pub fn save(&self, state: &mut State) {
         state.put_text("decision.rule", self.settings.rule_text());
         state.put_u64("decision.seen", self.seen.clone());
-        state.put_f64("decision.recent", self.recent.clone());
-        state.put_f64("decision.shares", self.shares.clone());
+        self.prior.save(state);
         let rare = self.rare.iter().map(|rare| u64::from(*rare));
         state.put_u64("decision.rare", rare.collect());
         self.scores.save(state);
@@ -66,8 +65,7 @@ impl Decider {
             decider.add_class(name.as_ref());
         }
         decider.seen = state.u64_exact("decision.seen", classes)?.to_vec();
-        decider.recent = state.f64_exact("decision.recent", classes)?.to_vec();
-        decider.shares = state.f64_exact("decision.shares", classes)?.to_vec();
+        decider.prior = Prior::load(classes, state)?;
         let rare = state.u64_exact("decision.rare", classes)?;
         decider.rare = rare.iter().map(|rare| *rare != 0).collect();
         decider.scores = Scores::load(state)?;
