@@ -17,6 +17,7 @@ pub(crate) mod preflight;
 mod publish;
 mod reading;
 pub(crate) mod recording;
+mod review;
 mod saver;
 mod scrub;
 mod secrets;
@@ -41,6 +42,7 @@ use poison::Poison;
 use publish::{Moment, Publisher, Shared};
 use reading::POLL_WAIT;
 use recording::Recording;
+use review::Review;
 use saver::Saver;
 use scrub::Scrubber;
 
@@ -56,6 +58,7 @@ struct Trainer {
     intake: Intake,
     learner: Learner,
     letters: Letters,
+    review: Review,
     saver: Saver,
     scrubber: Scrubber,
     poison: Poison,
@@ -264,6 +267,8 @@ impl Trainer {
             &mut *self.source,
             &self.control,
         );
+        let doubted = self.learner.take_doubted();
+        self.review.post(&doubted);
     }
 
     /// A stop was asked for: finish the batch if batches may be short, then write down what was learned.
@@ -274,6 +279,7 @@ impl Trainer {
         {
             self.cut_waiting()?;
         }
+        self.review.close();
         let settled = self.letters.deliver() && self.letters.settled();
         self.saver.wait()?;
         if !settled {

@@ -226,6 +226,12 @@ pub fn record_dead_letter(reason: Reason) {
     counter!("skewd_dead_letters_total", "reason" => reason.as_str()).increment(1);
 }
 
+/// Notes examples that were written to the review topic, and those that could not be.
+pub fn record_reviewed(sent: u64, lost: u64) {
+    counter!("skewd_review_examples_total", "result" => "sent").increment(sent);
+    counter!("skewd_review_examples_total", "result" => "lost").increment(lost);
+}
+
 fn unix_seconds() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -219,6 +219,15 @@ impl Encoder {
         }
     }
 
+    /// Lets the moments count as those of at most so many rows, so that they follow the next ones faster. The quantiles
+    /// stay: a sample of all rows.
+    pub fn hasten(&mut self, most: u64) {
+        self.moments.hasten(most);
+        if let Some((logs, _)) = &mut self.compressed {
+            logs.hasten(most);
+        }
+    }
+
     /// Writes everything under `encoder.`.
     pub fn save(&self, state: &mut State) {
         self.moments.save("encoder.", state);

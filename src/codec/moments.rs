@@ -71,6 +71,16 @@ impl Moments {
         welford(values, counts, means, &mut self.squares[numbers]);
     }
 
+    /// Lets what was seen count as at most so many values: those to come weigh more.
+    pub(super) fn hasten(&mut self, most: u64) {
+        for (count, squares) in self.counts.iter_mut().zip(&mut self.squares) {
+            if *count > most {
+                *squares *= most as f64 / *count as f64;
+                *count = most;
+            }
+        }
+    }
+
     /// Takes over what `other` knows of a number.
     pub(super) fn copy(&mut self, index: usize, other: &Self, from: usize) {
         self.counts[index] = other.counts[from];

@@ -16,12 +16,15 @@ const TEST_PREFIX: &str = "SKEWD_TEST_";
 const OPEN_TABLES: [&str; 2] = [PROPERTIES, "decision.costs"];
 const PROPERTIES: &str = "kafka.properties";
 /// Keys of `[learner]` that a portfolio shares, and so describe no single learner.
-const SHARED_KEYS: [&str; 5] = [
+const SHARED_KEYS: [&str; 8] = [
     "mode",
     "portfolio",
     "batch_size",
     "batch_linger_ms",
     "sender_share",
+    "drift_reaction",
+    "drift_rate",
+    "drift_examples",
 ];
 /// Bytes of a file of settings.
 const MOST_BYTES: u64 = 1 << 20;

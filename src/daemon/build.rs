@@ -18,6 +18,7 @@ use super::open::{open_letters, open_source};
 use super::poison::Poison;
 use super::publish::{Publisher, Shared};
 use super::recording::Recording;
+use super::review::Review;
 use super::saver::{Saved, Saver};
 use super::scrub::Scrubber;
 use super::secrets::Secrets;
@@ -99,6 +100,7 @@ impl Daemon {
             scrubber: Scrubber::new(&config, Instant::now()),
             poison: Poison::default(),
             letters: Letters::new(sink, topic_name(&config)),
+            review: Review::open(&config, topic_name(&config))?,
             control: Control::new(orders, halt.map(|halt| halt.to_string())),
             publisher,
             recording,

@@ -16,7 +16,7 @@ use crate::telemetry;
 /// A source that fails again and again is reported this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Settings that may change while learning goes on.
-const CHANGEABLE: [&str; 21] = [
+const CHANGEABLE: [&str; 24] = [
     "learner.lambda",
     "learner.gamma",
     "learner.weight_cap",
@@ -38,6 +38,9 @@ const CHANGEABLE: [&str; 21] = [
     "learner.lambda_start",
     "learner.kl_budget",
     "learner.kl_lambda_floor",
+    "learner.drift_reaction",
+    "learner.drift_rate",
+    "learner.drift_examples",
 ];
 
 /// Why a command has to wait.

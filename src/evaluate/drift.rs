@@ -29,6 +29,15 @@ const FEWEST: f64 = 16.0;
 /// Chance of a false alarm in a test, before the correction for the length of the window.
 const DELTA: f64 = 0.002;
 
+/// A collapse: over so many examples of a class its label got at least three quarters of the probability on the average, and
+/// after the change not half of it.
+const LONG: f64 = 2_000.0;
+const WELL: f64 = 0.25;
+const BADLY: f64 = 0.5;
+/// What collapsed may be put right again: so soon after a collapse so many examples of a class are enough.
+const SOON: u64 = 20_000;
+const LONG_SOON: f64 = 200.0;
+
 /// The window of one class.
 #[derive(Debug, Clone, PartialEq)]
 struct Window {
@@ -38,6 +47,8 @@ struct Window {
     seen: u64,
     harder: u64,
     easier: u64,
+    /// Those of `harder` after which a class that was predicted well was not any more.
+    collapses: u64,
     /// Examples of all classes when the last change was found; 0 = none.
     last: u64,
 }
@@ -60,6 +71,8 @@ struct Window {
 pub struct Drift {
     examples: u64,
     classes: Vec<Window>,
+    /// Examples when a class last collapsed; 0 = none has.
+    collapsed: u64,
 }
 
 /// What the detector of one class found.
@@ -69,6 +82,8 @@ pub struct DriftReport {
     pub changes: u64,
     /// Those after which the loss was higher.
     pub harder: u64,
+    /// Those of the former after which a class that was predicted well was not any more.
+    pub collapses: u64,
     /// Those after which it was lower, as it is while a learner learns.
     pub easier: u64,
     /// Examples of all classes when the last change was found; `None` before the first.
@@ -102,7 +117,11 @@ impl Drift {
                 probability.clamp(0.0, 1.0)
             };
             let loss = 1.0 - f64::from(sound);
-            window.add(loss, self.examples);
+            let is_soon = self.collapsed > 0 && self.examples - self.collapsed < SOON;
+            let long = if is_soon { LONG_SOON } else { LONG };
+            if window.add(loss, self.examples, long) {
+                self.collapsed = self.examples;
+            }
         }
     }
 
@@ -114,6 +133,7 @@ impl Drift {
             DriftReport {
                 changes: window.harder + window.easier,
                 harder: window.harder,
+                collapses: window.collapses,
                 easier: window.easier,
                 last_change: (window.last > 0).then_some(window.last),
                 loss: (count > 0.0).then(|| sum / count),
@@ -121,6 +141,13 @@ impl Drift {
             }
         });
         PerClass::new(names, reports.collect())
+    }
+
+    /// Times that a class which was predicted well has stopped being so, of all classes together: what was learned of it does
+    /// not hold any more.
+    #[must_use]
+    pub fn collapses(&self) -> u64 {
+        self.classes.iter().map(|window| window.collapses).sum()
     }
 
     /// Times that each class has become harder, in class order.
@@ -144,6 +171,11 @@ impl Drift {
             }
         }
         state.put_u64("drift.counts", counts);
+        if self.collapses() > 0 {
+            let collapses = self.classes.iter().map(|window| window.collapses);
+            let collapses = collapses.chain([self.collapsed]);
+            state.put_u64("drift.collapses", collapses.collect());
+        }
         state.put_f64("drift.buckets", buckets);
     }
 
@@ -163,9 +195,13 @@ impl Drift {
             });
         }
         let all = lengths().sum::<u64>() as usize;
+        let collapses = match state.blobs.contains_key("drift.collapses") {
+            true => state.u64_exact("drift.collapses", head[1] as usize + 1)?,
+            false => &vec![0; head[1] as usize + 1],
+        };
         let mut values = state.f64_exact("drift.buckets", 2 * all)?.chunks_exact(2);
         let mut classes = Vec::new();
-        for class in counts.chunks_exact(4 + SIZES) {
+        for (class, collapses) in counts.chunks_exact(4 + SIZES).zip(collapses) {
             let buckets = class[4..].iter().map(|length| {
                 let of_size = values.by_ref().take(*length as usize);
                 of_size.map(|pair| (pair[0], pair[1])).collect()
@@ -175,12 +211,14 @@ impl Drift {
                 seen: class[0],
                 harder: class[1],
                 easier: class[2],
+                collapses: *collapses,
                 last: class[3],
             });
         }
         Ok(Self {
             examples: head[0],
             classes,
+            collapsed: collapses.last().copied().unwrap_or(0),
         })
     }
 }
@@ -192,6 +230,7 @@ impl Window {
             seen: 0,
             harder: 0,
             easier: 0,
+            collapses: 0,
             last: 0,
         }
     }
@@ -213,18 +252,27 @@ impl Window {
         })
     }
 
-    fn add(&mut self, loss: f64, now: u64) {
+    /// Takes a loss; true when the class has collapsed, after at least `long` examples.
+    fn add(&mut self, loss: f64, now: u64, long: f64) -> bool {
         self.seen += 1;
         self.buckets[0].push((loss, 0.0));
         self.compress();
-        if self.seen.is_multiple_of(TEST_EVERY)
-            && let Some((rose, newer)) = self.differing()
-        {
-            self.keep(newer);
-            self.last = now;
-            self.harder += u64::from(rose);
-            self.easier += u64::from(!rose);
+        if !self.seen.is_multiple_of(TEST_EVERY) {
+            return false;
         }
+        let Some((rose, newer)) = self.differing() else {
+            return false;
+        };
+        let (all, all_sum) = self.totals();
+        self.keep(newer);
+        let (left, left_sum) = self.totals();
+        self.last = now;
+        self.harder += u64::from(rose);
+        self.easier += u64::from(!rose);
+        let before = (all - left, all_sum - left_sum);
+        let collapsed = before.0 >= long && is_collapse(before, (left, left_sum));
+        self.collapses += u64::from(collapsed);
+        collapsed
     }
 
     /// Two buckets become one of the next size where there are too many.
@@ -293,6 +341,11 @@ impl Window {
         }
         found
     }
+}
+
+/// Whether a class that was predicted well, by examples and sum of losses before a change, is not after it.
+fn is_collapse(before: (f64, f64), after: (f64, f64)) -> bool {
+    before.1 <= WELL * before.0 && after.1 >= BADLY * after.0
 }
 
 #[cfg(test)]

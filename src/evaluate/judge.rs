@@ -111,6 +111,12 @@ impl Judge {
         }
     }
 
+    /// Times that a class which was predicted well has stopped being so.
+    #[must_use]
+    pub fn collapses(&self) -> u64 {
+        self.drift.collapses()
+    }
+
     /// Times that each class has become harder, in class order.
     pub fn harder(&self) -> impl Iterator<Item = u64> {
         self.drift.harder()

@@ -122,6 +122,9 @@ pub struct HardExample {
     /// The index of its class.
     #[serde(skip)]
     pub class: u32,
+    /// It was given out for a person to look at.
+    #[serde(skip)]
+    pub told: bool,
 }
 
 impl HardExample {

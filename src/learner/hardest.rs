@@ -25,6 +25,8 @@ pub struct Hardest {
     entries: Vec<(u64, HardExample)>,
     lightest: f64,
     persistent: Vec<HardExample>,
+    /// Those of them that are new to whoever asks for them next.
+    doubted: Vec<HardExample>,
     reviewed_at: u64,
 }
 
@@ -104,6 +106,18 @@ impl Hardest {
         self.rank();
         self.persistent
             .retain(|example| example.latest_loss() >= BELIEVED);
+        for example in self.persistent.iter_mut().filter(|example| !example.told) {
+            example.told = true;
+            self.doubted.push(example.clone());
+        }
+        // As above.
+        let too_many = self.doubted.len().saturating_sub(4 * KEPT);
+        self.doubted.drain(..too_many);
+    }
+
+    /// Those whose label a model of [`RECENT_EXAMPLES`] later still does not believe, each once.
+    fn take_doubted(&mut self) -> Vec<HardExample> {
+        std::mem::take(&mut self.doubted)
     }
 
     fn rank(&mut self) {
@@ -149,9 +163,17 @@ impl Learner {
                     trail: Vec::new(),
                     row: self.batch.rows[index * width..(index + 1) * width].into(),
                     class,
+                    told: false,
                 },
             );
         }
+    }
+
+    /// The examples whose label the model still does not believe when ten thousand more have been learned, each once: rare,
+    /// or mislabelled, which a person can tell. A board must have been made since; of those that nobody took the newest are
+    /// kept.
+    pub fn take_doubted(&mut self) -> Vec<HardExample> {
+        self.hardest.take_doubted()
     }
 
     /// Predicts the listed examples again, now and then: a copy of the model and a hundred predictions each time.
@@ -200,6 +222,7 @@ mod tests {
             trail: Vec::new(),
             row: [0.0].into(),
             class: 0,
+            told: false,
         }
     }
 
@@ -261,6 +284,27 @@ mod tests {
     }
 
     #[test]
+    fn an_example_that_is_not_believed_is_given_out_once() {
+        let mut hardest = Hardest::default();
+        (0..3).for_each(|offset| hardest.push(1, example(offset, 1.0)));
+        hardest.review(100, 7, [9.0, 9.0, 9.0].into_iter());
+        assert!(
+            hardest.take_doubted().is_empty(),
+            "the recent ones may be learned yet"
+        );
+        hardest.expire(RECENT_EXAMPLES + 2);
+        hardest.review(RECENT_EXAMPLES + 2, 8, [0.1, 4.0, 5.0].into_iter());
+        let given: Vec<i64> = hardest
+            .take_doubted()
+            .iter()
+            .map(|example| example.offset)
+            .collect();
+        assert_eq!(given, [2, 1]);
+        hardest.review(RECENT_EXAMPLES + 9, 9, [5.0, 6.0].into_iter());
+        assert!(hardest.take_doubted().is_empty());
+    }
+
+    #[test]
     fn what_nobody_asks_for_is_bounded() {
         let mut hardest = Hardest::default();
         for at in 0..200_u64 {
@@ -268,5 +312,19 @@ mod tests {
         }
         assert!(hardest.persistent.len() <= 4 * KEPT);
         assert_eq!(hardest.persistent().len(), KEPT);
+        for step in 0..10 {
+            let at = 1_000_000 * (step + 1);
+            (0..KEPT as i64).for_each(|offset| hardest.push(at, example(offset, 1.0)));
+            hardest.expire(at + RECENT_EXAMPLES + 1);
+            let losses: Vec<f64> = (0..hardest.persistent.len() as u64)
+                .map(|place| 1.0 + place as f64)
+                .collect();
+            hardest.review(at + RECENT_EXAMPLES + 1, step, losses.into_iter());
+        }
+        assert!(
+            hardest.doubted.len() <= 4 * KEPT,
+            "{}",
+            hardest.doubted.len()
+        );
     }
 }

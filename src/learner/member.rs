@@ -78,6 +78,8 @@ pub struct Member {
     pub(super) statistics: WeightStatistics,
     pub(super) guard: Guard,
     pub(super) temperature: Temperature,
+    /// Factor of the step size, while a drift is reacted to.
+    pub(super) haste: f64,
     /// Examples before the sub-batch at hand.
     pub(super) examples: u64,
     pub(super) steps: u64,
@@ -155,6 +157,7 @@ impl Member {
             statistics: WeightStatistics::new(),
             guard: Guard::default(),
             temperature: Temperature::default(),
+            haste: 1.0,
             examples: 0,
             steps: 0,
             skipped: 0,

@@ -19,6 +19,7 @@ pub mod history;
 mod member;
 mod mixture;
 pub mod portfolio;
+mod reaction;
 pub mod recorded;
 mod rehearsal;
 pub mod repeat;

@@ -265,7 +265,11 @@ fn lay(tables: &mut Tables<'_>, key: &str, value: &Value) -> Result<(), String> 
         }
         return Ok(());
     }
-    if matches!(key, "mode" | "portfolio" | "batch_linger_ms") {
+    let is_of_all = matches!(
+        key,
+        "mode" | "portfolio" | "batch_linger_ms" | "sender_share"
+    );
+    if is_of_all || key.starts_with("drift_") {
         return Err("is the same for all members: set it in [learner]".to_owned());
     }
     let is_architecture = matches!(value.as_str(), Some("linear" | "mlp"));

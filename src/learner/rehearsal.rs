@@ -2,6 +2,9 @@
 //!
 //! Of each class a uniform sample of its examples so far is kept. Rows are drawn class by class
 //! with equal chances, and encoded when they are drawn.
+//!
+//! After [`Memory::forget`] a class keeps its rows until it has had a few new ones: a class that has not come since may have
+//! nothing else that is known of it.
 
 use super::batcher::Batch;
 use super::member::Encoded;
@@ -12,6 +15,8 @@ use crate::state::{self, State};
 const CLASS: u64 = 1;
 const ROW: u64 = 2;
 const ENTER: u64 = 3;
+/// New rows of a class after which those of before a change go.
+const RENEWED: usize = 5;
 
 /// The stored rows; part of the learning state.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,8 +28,10 @@ pub struct Memory {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Reservoir {
-    /// Examples of the class so far.
+    /// Examples of the class so far, or since the change if some of its rows are stale.
     seen: u64,
+    /// So many of the rows, the first ones, are of before a change.
+    stale: usize,
     rows: Vec<Stored>,
 }
 
@@ -35,6 +42,18 @@ struct Stored {
     importance: f32,
     /// Recent class shares when it came.
     shares: Box<[f32]>,
+}
+
+impl Reservoir {
+    /// Takes a new row in the place of one of before the change, and lets the others go when it has had enough of them.
+    fn renew(&mut self, stored: Stored) {
+        self.stale -= 1;
+        self.rows[self.stale] = stored;
+        if self.rows.len() - self.stale >= RENEWED {
+            self.rows.drain(..self.stale);
+            self.stale = 0;
+        }
+    }
 }
 
 impl Memory {
@@ -104,6 +123,15 @@ impl Memory {
         }
         let reservoir = &mut self.classes[class];
         reservoir.seen += 1;
+        if reservoir.stale > 0 {
+            let stored = Stored {
+                row: batch.rows[index * width..(index + 1) * width].into(),
+                importance: batch.importance[index],
+                shares: shares.into(),
+            };
+            reservoir.renew(stored);
+            return;
+        }
         let Some(place) = random::reservoir(seed, ENTER, examples, reservoir.seen, self.room)
         else {
             return;
@@ -130,6 +158,14 @@ impl Memory {
         }
     }
 
+    /// Something has changed: each class lets its rows go once it has had a few new ones.
+    pub fn forget(&mut self) {
+        for class in &mut self.classes {
+            class.stale = class.rows.len();
+            class.seen = 0;
+        }
+    }
+
     /// Writes everything under `rehearsal.`.
     pub fn save(&self, state: &mut State) {
         if self.room == 0 {
@@ -148,6 +184,10 @@ impl Memory {
         }
         let widths = all().map(|stored| stored.shares.len() as u64).collect();
         state.put_u64("rehearsal.share_widths", widths);
+        if self.classes.iter().any(|class| class.stale > 0) {
+            let stale = self.classes.iter().map(|class| class.stale as u64);
+            state.put_u64("rehearsal.stale", stale.collect());
+        }
         for (name, values) in [
             ("rows", rows),
             ("importance", importance),
@@ -173,10 +213,15 @@ impl Memory {
         let importance = state.f32_exact("rehearsal.importance", stored)?;
         let wide = widths.iter().sum::<u64>() as usize;
         let shares = state.f32_exact("rehearsal.shares", wide)?;
+        let stale = match state.blobs.contains_key("rehearsal.stale") {
+            true => state.u64_exact("rehearsal.stale", counts.len() / 2)?,
+            false => &vec![0; counts.len() / 2],
+        };
         let (mut at, mut share) = (0, 0);
-        for pair in counts.chunks_exact(2) {
+        for (pair, stale) in counts.chunks_exact(2).zip(stale) {
             let mut reservoir = Reservoir {
                 seen: pair[0],
+                stale: (*stale).min(pair[1]) as usize,
                 rows: Vec::new(),
             };
             for _ in 0..pair[1] {
@@ -189,6 +234,7 @@ impl Memory {
                 (at, share) = (at + 1, share + width);
             }
             reservoir.rows.truncate(room);
+            reservoir.stale = reservoir.stale.min(room);
             memory.classes.push(reservoir);
         }
         Ok(memory)
@@ -202,9 +248,15 @@ mod tests {
 
     /// A memory after 1,000 rows, one in fifty of class 1; the first value of a row is its class.
     fn memory() -> Memory {
-        let (mut memory, mut batch) = (Memory::new(20), Batch::default());
-        for number in 0..1000_u32 {
-            let class = u32::from(number % 50 == 0);
+        let mut memory = Memory::new(20);
+        enter(&mut memory, 0..1000, |number| u32::from(number % 50 == 0));
+        memory
+    }
+
+    fn enter(memory: &mut Memory, numbers: std::ops::Range<u32>, class_of: fn(u32) -> u32) {
+        let mut batch = Batch::default();
+        for (place, number) in numbers.enumerate() {
+            let class = class_of(number);
             let example = Example {
                 row: vec![class as f32, number as f32].into(),
                 class,
@@ -215,9 +267,43 @@ mod tests {
             };
             batch.push(&example, (0, i64::from(number)));
             let shares = vec![0.5; 3 * (class as usize + 1)];
-            memory.enter(1, u64::from(number), &batch, number as usize, 2, &shares);
+            memory.enter(1, u64::from(number), &batch, place, 2, &shares);
         }
-        memory
+    }
+
+    /// Numbers of the rows that are kept of a class.
+    fn kept(memory: &Memory, class: usize) -> Vec<u32> {
+        let rows = memory.classes[class].rows.iter();
+        rows.map(|stored| stored.row[1] as u32).collect()
+    }
+
+    #[test]
+    fn after_a_change_a_class_keeps_its_rows_until_it_has_had_a_few_new_ones() {
+        let mut memory = memory();
+        let before = kept(&memory, 1);
+        memory.forget();
+        enter(&mut memory, 1000..1004, |_| 0);
+        assert_eq!(kept(&memory, 0).len(), 20);
+        let mut state = State::default();
+        memory.save(&mut state);
+        assert_eq!(Memory::load(20, 2, &state).as_ref(), Ok(&memory));
+        enter(&mut memory, 1004..1030, |_| 0);
+        assert!(kept(&memory, 0).iter().all(|number| *number >= 1000));
+        assert_eq!(kept(&memory, 0).len(), 20, "it is full again");
+        assert_eq!(kept(&memory, 1), before, "nothing new is known of it");
+        enter(&mut memory, 1030..1035, |_| 1);
+        assert_eq!(kept(&memory, 1), [1034, 1033, 1032, 1031, 1030]);
+    }
+
+    #[test]
+    fn a_class_of_fewer_rows_than_that_is_renewed_row_by_row() {
+        let mut memory = Memory::new(20);
+        enter(&mut memory, 0..3, |_| 0);
+        memory.forget();
+        enter(&mut memory, 3..5, |_| 0);
+        assert_eq!(kept(&memory, 0), [0, 4, 3]);
+        enter(&mut memory, 5..10, |_| 0);
+        assert_eq!(kept(&memory, 0), [5, 4, 3, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::history::History;
 use super::member::Member;
 use super::mixture::Mixture;
 use super::portfolio::SINGLE;
+use super::reaction::Reaction;
 use super::rehearsal::Memory;
 use super::senders::Senders;
 use super::step::{Core, prefix};
@@ -67,6 +68,7 @@ impl Learner {
         }
         core.live = Live::load(&task.evaluation, state)?;
         core.judge = Judge::load(&task.decision, &classes, state)?;
+        core.reaction = Reaction::load(state)?;
         core.classes = classes;
         core.examples = counters[0];
         core.step = counters[1];
@@ -115,6 +117,7 @@ impl Learner {
         }
         core.live.save(&mut state);
         core.judge.save(&mut state);
+        core.reaction.save(&mut state);
         state.put_u64(TAKEN_BACK, vec![self.taken_back, self.epoch]);
         self.senders.save(&mut state);
         self.settled.save(&mut state);

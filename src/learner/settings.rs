@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::portfolio::MemberSettings;
+use super::reaction::DriftReaction;
 use crate::absgd::{
     self, AdamRule, MomentumForm, NormalizerStart, Rule, Schedule, ScheduleSettings, UpdateRule,
 };
@@ -89,6 +90,12 @@ pub struct Settings {
     pub kl_budget: Limit,
     /// Smallest λ that the budget reaches.
     pub kl_lambda_floor: f64,
+    /// What happens when a class that was predicted well is not any more.
+    pub drift_reaction: DriftReaction,
+    /// Factor of the step sizes just after that, under `rate`.
+    pub drift_rate: f64,
+    /// Examples over which it glides back.
+    pub drift_examples: u64,
     /// Largest share of the weight in the last 10,000 examples that one sender may have; 1 = any. See [`super::senders`].
     pub sender_share: f64,
     /// The members of a portfolio; the built-in ones where none is given.
@@ -128,6 +135,9 @@ impl Default for Settings {
             lambda_start: pace.lambda_start,
             kl_budget: pace.kl_budget,
             kl_lambda_floor: pace.kl_lambda_floor,
+            drift_reaction: DriftReaction::default(),
+            drift_rate: 2.0,
+            drift_examples: 2_000,
             sender_share: 1.0,
             portfolio: Vec::new(),
         }
@@ -246,6 +256,12 @@ impl Settings {
                 "adam_beta2",
                 "must be at least 0 and below 1, such as 0.999",
             );
+        }
+        if !(1.0..=100.0).contains(&self.drift_rate) {
+            return complain("drift_rate", "must be between 1 and 100, such as 2");
+        }
+        if self.drift_examples == 0 {
+            return complain("drift_examples", "must be at least 1 example, such as 2000");
         }
         if !(self.sender_share > 0.0 && self.sender_share <= 1.0) {
             return complain(

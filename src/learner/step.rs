@@ -9,6 +9,7 @@ use super::batcher::Batch;
 use super::member::{Encoded, Member, Outcome};
 use super::mixture::Mixture;
 use super::portfolio::Voice;
+use super::reaction::Reaction;
 use super::rehearsal::Memory;
 use super::settings::Task;
 use super::{Error, portfolio};
@@ -118,6 +119,7 @@ pub struct Core {
     pub(super) mixture: Mixture,
     pub(super) live: Live,
     pub(super) judge: Judge,
+    pub(super) reaction: Reaction,
     pub(super) step: u64,
     pub(super) examples: u64,
     pub(super) nonfinite_steps: u64,
@@ -149,6 +151,7 @@ impl Core {
         let mut core = Self {
             live: Live::new(&task.evaluation),
             judge: Judge::new(&task.decision),
+            reaction: Reaction::default(),
             shares: task.codec.recent_shares.then(RecentShares::default),
             memory: Memory::new(room(&members)),
             mixture: Mixture::new(voices.len(), task.evaluation.objective),
@@ -184,6 +187,7 @@ impl Core {
         let classes = self.classes.len() + new_classes.len();
         let shares = self.encode(batch, classes);
         self.rehearse(batch.len());
+        self.pace();
         let mut outcomes = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
             outcomes.push(member.take(&self.encoded, classes)?);
@@ -198,6 +202,7 @@ impl Core {
         self.shares = shares;
         let lasts = lasts(&self.voices, &self.members);
         self.mixture.learn(&lasts, &batch.classes);
+        self.react()?;
         Ok(report)
     }
 

@@ -38,7 +38,7 @@ impl Member {
         let scale = clip_scale(gradient_norm, self.task.learner.clip_norm);
         let mut rule = self.task.learner.rule();
         let rate = schedule::learning_rate(&pace, rule.learning_rate(), self.steps);
-        rule.set_learning_rate(rate * self.guard.rate());
+        rule.set_learning_rate(rate * self.guard.rate() * self.haste);
         self.engine.apply(rule, scale)?;
         self.temperature
             .follow(&pace, base, self.examples, proposal.log_s, &self.weights);

@@ -16,6 +16,7 @@ mod opening;
 mod proof;
 mod properties;
 mod reader;
+mod review;
 mod rules;
 mod source;
 mod spool;
@@ -30,6 +31,7 @@ pub use dead_letters::{DeadLetterError, KafkaDeadLetters};
 pub use handover::Counts;
 pub use opening::{Report, check_brokers};
 pub use properties::{Properties, Property};
+pub use review::ReviewTopic;
 pub use source::KafkaSource;
 pub use spooled::SpooledDeadLetters;
 
@@ -55,6 +57,8 @@ pub struct Settings {
     pub on_gap: OnGap,
     /// Topic for bad records; empty = the file in `data_dir`.
     pub dead_letter_topic: String,
+    /// Topic for examples whose label the model does not come to believe; empty = none.
+    pub review_topic: String,
     /// Bytes of bad records that may wait in `data_dir` while their topic cannot be written.
     pub dead_letter_spool_bytes: u64,
     /// Whether records of open and aborted transactions are read.
@@ -125,6 +129,7 @@ impl Default for Settings {
             start: Start::Earliest,
             on_gap: OnGap::Halt,
             dead_letter_topic: String::new(),
+            review_topic: String::new(),
             dead_letter_spool_bytes: 256 << 20,
             isolation: Isolation::ReadCommitted,
             memory_bytes: 64 << 20,
@@ -158,6 +163,7 @@ impl Settings {
         for (key, topic) in [
             ("topic", &self.topic),
             ("dead_letter_topic", &self.dead_letter_topic),
+            ("review_topic", &self.review_topic),
         ] {
             if !topic.is_empty() && !is_topic_name(topic) {
                 return refuse(
@@ -172,6 +178,13 @@ impl Settings {
             return refuse(
                 "dead_letter_topic",
                 "is the topic itself: bad records would come back for ever".to_owned(),
+            );
+        }
+        if !self.topic.is_empty() && self.review_topic == self.topic {
+            return refuse(
+                "review_topic",
+                "is the topic itself: what is to be looked at would be read as bad records"
+                    .to_owned(),
             );
         }
         for (key, bytes) in [

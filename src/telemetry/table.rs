@@ -79,6 +79,7 @@ pub const TABLE: &[Entry] = &[
     counter("skewd_examples_thinned_total", &[], "Examples that were not learned because their sender had had its share (learner.sender_share)."),
     counter("skewd_events_rejected_total", &["reason"], "Bad records, by reason."),
     counter("skewd_dead_letters_total", &["reason"], "Bad records written to the dead letters, by reason."),
+    counter("skewd_review_examples_total", &["result"], "Examples whose label is not believed: sent to kafka.review_topic, or lost on the way."),
     gauge("skewd_consumer_lag_records", &["topic", "partition"], "Records of the stream that were not read yet."),
     gauge("skewd_last_event_timestamp_seconds", &[], "Newest timestamp of a consumed record, since the epoch."),
     gauge("skewd_source_poisoned", &[], "1 from the record on that makes more than half of the last 10,000 bad until no more than a quarter is."),

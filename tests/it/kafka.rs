@@ -255,3 +255,70 @@ fn a_compression_bomb_costs_its_records_and_no_more_memory_than_one_batch() {
     assert!(peak <= 256 * 1024, "{peak} KiB");
     assert_eq!(daemon.stop(), Some(0));
 }
+
+#[test]
+fn examples_that_the_model_does_not_believe_go_to_the_review_topic_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::with_topic("labelled", 1);
+    cluster.0.create_topic("labelled.review", 1, 1).unwrap();
+    // Common rows of which two, early on, were called rare.
+    let mut rows = rows(16_000, 47);
+    for (values, label) in &mut rows {
+        let shift = if *label == "rare" { 4.0 } else { 0.0 };
+        values.iter_mut().for_each(|value| *value += shift);
+    }
+    let wrong = [3001, 3500];
+    for row in wrong {
+        rows[row] = (vec![0.1, -0.1, 0.2, 0.0], "rare");
+    }
+    let lines = as_json(&rows).into_iter().enumerate();
+    let lines: Vec<String> = lines
+        .map(|(row, line)| line.replacen('{', &format!(r#"{{"id":"row-{row}","#), 1))
+        .collect();
+    let path = file(dir.path(), "labelled.jsonl", &lines.join("\n"));
+    cluster.load("labelled", &path);
+    let daemon = cluster.serve(
+        &dir.path().join("data"),
+        "labelled",
+        &["kafka.review_topic=labelled.review", "schema.id=id"],
+    );
+    daemon.wait_for_examples(16_000 / 48 * 48);
+    let consumer = reader_of(&cluster, "labelled.review");
+    let mut told = Vec::new();
+    while !wrong.iter().all(|row| told.contains(&format!("row-{row}"))) {
+        let message = consumer
+            .poll(support::PATIENCE)
+            .expect("an example")
+            .unwrap();
+        let value = rdkafka::Message::payload(&message).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(value).unwrap();
+        let id = value["id"].as_str().unwrap().to_owned();
+        assert_eq!(rdkafka::Message::key(&message), Some(id.as_bytes()));
+        assert_eq!(value["topic"], "labelled");
+        assert_eq!(id, format!("row-{}", value["offset"]));
+        assert!(value["loss_now"].as_f64().unwrap() > 0.69, "{value}");
+        assert!(!value["trail"].as_array().unwrap().is_empty());
+        assert!(!told.contains(&id), "{id} came twice");
+        told.push(id);
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_review_topic_that_cannot_be_written_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        "kafka.brokers=127.0.0.1:1",
+        "kafka.review_topic=nowhere",
+        "schema.features=a,b,c,d",
+    ];
+    let daemon = Daemon::start(&dir.path().join("data"), &settings);
+    let (status, _) = daemon.post(
+        "/v1/examples",
+        "application/x-ndjson",
+        as_json(&rows(640, 3)).join("\n"),
+    );
+    assert_eq!(status, 200);
+    daemon.wait_for_examples(640);
+    assert_eq!(daemon.stop(), Some(0));
+}

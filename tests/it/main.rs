@@ -21,6 +21,7 @@ mod notices;
 mod poison;
 mod portfolio;
 mod properties;
+mod reaction;
 mod replay;
 mod resume;
 mod senders;

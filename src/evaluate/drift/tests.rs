@@ -43,6 +43,49 @@ fn a_harder_class_is_found_soon_and_an_easier_one_is_told_apart() {
 }
 
 #[test]
+fn a_class_that_was_predicted_well_and_is_not_any_more_collapses_and_others_do_not() {
+    // Examples, loss before and after; collapses.
+    for (examples, before, after, collapses) in [
+        (4000, 0.05, 0.9, 1),
+        (4000, 0.05, 0.3, 0),
+        (4000, 0.4, 0.9, 0),
+        (500, 0.05, 0.9, 0),
+    ] {
+        let losses = (0..examples).map(|_| before);
+        let report = of_one(losses.chain((0..200).map(|_| after)));
+        assert_eq!(report.harder, 1);
+        assert_eq!(report.collapses, collapses, "{examples} {before} {after}");
+    }
+}
+
+#[test]
+fn soon_after_a_collapse_the_next_one_is_believed_sooner() {
+    let drift = |wait: u32| {
+        let mut drift = Drift::new();
+        drift.add_class();
+        let mut feed = |examples: u32, p: f32| (0..examples).for_each(|_| drift.observe(0, p));
+        feed(4000, 0.95);
+        feed(500, 0.1);
+        feed(wait, 0.95);
+        feed(100, 0.1);
+        drift
+    };
+    assert_eq!(drift(600).collapses(), 2);
+    let mut state = State::default();
+    drift(600).save(&mut state);
+    assert_eq!(Drift::load(&state), Ok(drift(600)));
+    // 600 at a time do not count later on.
+    let mut late = drift(0);
+    assert_eq!(late.collapses(), 1);
+    for _ in 0..40 {
+        (0..600).for_each(|_| late.observe(0, 0.6));
+    }
+    (0..600).for_each(|_| late.observe(0, 0.95));
+    (0..100).for_each(|_| late.observe(0, 0.1));
+    assert_eq!(late.collapses(), 1);
+}
+
+#[test]
 fn a_rare_class_is_watched_on_its_own() {
     let mut drift = Drift::new();
     drift.add_class();

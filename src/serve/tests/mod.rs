@@ -371,6 +371,7 @@ fn board_of(steps: u64) -> Board {
         trail: vec![Trace { step: 2, loss: 1.5 }],
         row: [0.25, 1.0].into(),
         class: 1,
+        told: false,
     };
     Board {
         step: steps,
