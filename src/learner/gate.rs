@@ -34,18 +34,6 @@ pub struct Gate {
     losses: Vec<f64>,
 }
 
-/// What every voice predicts of one row; a class that a voice does not know has no probability there.
-pub trait Spoken {
-    /// Probability of a class.
-    fn probability(&self, voice: usize, class: usize) -> f32;
-}
-
-impl<F: Fn(usize, usize) -> f32> Spoken for F {
-    fn probability(&self, voice: usize, class: usize) -> f32 {
-        self(voice, class)
-    }
-}
-
 impl Gate {
     /// Nothing seen.
     #[must_use]
@@ -64,8 +52,13 @@ impl Gate {
     }
 
     /// Replaces `weights`, which are those of all rows, with those of a row of `classes` known classes. They sum to 1 if the
-    /// others did.
-    pub fn weigh(&self, classes: usize, spoken: &impl Spoken, weights: &mut [f64]) {
+    /// others did. `spoken` tells what a voice, the first argument, gives a class in that row: 0 to one that it does not know.
+    pub fn weigh(
+        &self,
+        classes: usize,
+        spoken: &impl Fn(usize, usize) -> f32,
+        weights: &mut [f64],
+    ) {
         let young: Vec<(usize, Vec<f64>)> = (0..classes.min(self.seen.len()))
             .filter(|class| self.is_at_hand(*class, spoken))
             .map(|class| (class, self.of_class(class, weights)))
@@ -81,7 +74,7 @@ impl Gate {
         let mix = |weights: &[f64], class: usize| -> f64 {
             let voices = weights.iter().enumerate();
             voices
-                .map(|(voice, weight)| weight * f64::from(spoken.probability(voice, class)))
+                .map(|(voice, weight)| weight * f64::from(spoken(voice, class)))
                 .sum()
         };
         let mut mixed: Vec<f64> = (0..classes)
@@ -110,9 +103,9 @@ impl Gate {
     }
 
     /// A young class that the losses say something about, and the row may be of.
-    fn is_at_hand(&self, class: usize, spoken: &impl Spoken) -> bool {
+    fn is_at_hand(&self, class: usize, spoken: &impl Fn(usize, usize) -> f32) -> bool {
         let is_young = (1..MANY).contains(&self.seen[class]);
-        is_young && (0..self.voices).any(|voice| spoken.probability(voice, class) > NEGLIGIBLE)
+        is_young && (0..self.voices).any(|voice| spoken(voice, class) > NEGLIGIBLE)
     }
 
     /// The weights in rows of a class, given those in all rows.
@@ -132,7 +125,7 @@ impl Gate {
     }
 
     /// Learns from an example of class `label`, `classes` of which were known before it.
-    pub fn observe(&mut self, label: usize, classes: usize, spoken: &impl Spoken) {
+    pub fn observe(&mut self, label: usize, classes: usize, spoken: &impl Fn(usize, usize) -> f32) {
         let needed = classes.max(label + 1);
         if self.seen.len() < needed {
             self.seen.resize(needed, 0);
@@ -141,7 +134,7 @@ impl Gate {
         for class in (0..classes).filter(|class| self.seen[*class] < MANY) {
             let losses = &mut self.losses[class * self.voices..][..self.voices];
             for (voice, sum) in losses.iter_mut().enumerate() {
-                *sum += loss(spoken.probability(voice, class), class == label);
+                *sum += loss(spoken(voice, class), class == label);
             }
         }
         self.seen[label] += 1;

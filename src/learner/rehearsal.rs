@@ -123,28 +123,23 @@ impl Memory {
         }
         let reservoir = &mut self.classes[class];
         reservoir.seen += 1;
+        let stored = || Stored {
+            row: batch.rows[index * width..(index + 1) * width].into(),
+            importance: batch.importance[index],
+            shares: shares.into(),
+        };
         if reservoir.stale > 0 {
-            let stored = Stored {
-                row: batch.rows[index * width..(index + 1) * width].into(),
-                importance: batch.importance[index],
-                shares: shares.into(),
-            };
-            reservoir.renew(stored);
+            reservoir.renew(stored());
             return;
         }
         let Some(place) = random::reservoir(seed, ENTER, examples, reservoir.seen, self.room)
         else {
             return;
         };
-        let stored = Stored {
-            row: batch.rows[index * width..(index + 1) * width].into(),
-            importance: batch.importance[index],
-            shares: shares.into(),
-        };
         if place < reservoir.rows.len() {
-            reservoir.rows[place] = stored;
+            reservoir.rows[place] = stored();
         } else {
-            reservoir.rows.push(stored);
+            reservoir.rows.push(stored());
         }
     }
 
