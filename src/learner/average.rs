@@ -43,17 +43,17 @@ impl Average {
         &mut self,
         batch: &Encoded,
         classes: usize,
-        plain_width: usize,
+        width: usize,
         with_shares: bool,
     ) -> Result<(), model::Error> {
         let known = self.engine.classes();
         let shares = if with_shares { known } else { 0 };
         self.inputs.clear();
         for row in 0..batch.len() {
-            self.inputs
-                .extend_from_slice(&batch.row(row)[..plain_width]);
+            self.inputs.extend_from_slice(&batch.row(row)[..width]);
             self.inputs.extend_from_slice(batch.shares(row, shares));
         }
+        batch.blank(batch.len(), &mut self.inputs, width);
         let logits = self.engine.forward(&self.inputs, batch.len())?;
         let last = &mut self.last;
         loss::softmax_cross_entropy(
@@ -108,7 +108,7 @@ impl Member {
         batch: &Encoded,
         classes: usize,
     ) -> Result<(), model::Error> {
-        let (width, with_shares) = (self.width, self.with_shares);
+        let (width, with_shares) = (batch.width_of(&self.task), self.with_shares);
         match &mut self.average {
             Some(average) => average.predict(batch, classes, width, with_shares),
             None => Ok(()),

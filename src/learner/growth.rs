@@ -55,6 +55,7 @@ impl Learner {
             from.extend((0..shares).map(|share| Some(known + share)));
             remap_inputs(&mut state, known + shares, &from);
         }
+        core.inputs.remapped(&from).save(&mut state);
         let mut memory = core.memory.clone();
         memory.remap(&features(&core.schema, schema));
         memory.save(&mut state);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::average::Average;
 use super::guard::Guard;
+use super::inputs::Inputs;
 use super::portfolio::MemberTask;
 use super::settings::Task;
 use super::step::{LastBatch, Verdict};
@@ -16,8 +17,12 @@ use crate::model::{self, DeviceChoice, Engine};
 /// A batch as all members see it: encoded once.
 #[derive(Debug, Default)]
 pub struct Encoded {
-    /// Inputs that come from features, a row.
+    /// Inputs that come from features, a row; see [`super::inputs`].
     pub width: usize,
+    /// How many of them, the first, are for members that take no pieces.
+    pub plain_width: usize,
+    /// Places of those that no earlier batch had.
+    pub newborn: Vec<usize>,
     /// Inputs of each row, row-major.
     pub inputs: Vec<f32>,
     /// Class indexes.
@@ -47,6 +52,25 @@ impl Encoded {
         let start = row * self.share_width;
         &self.shares[start..start + (classes * SHARES).min(self.share_width)]
     }
+
+    /// How many of a row's inputs a member takes, the first.
+    pub(super) fn width_of(&self, member: &MemberTask) -> usize {
+        if member.model.pieces {
+            self.width
+        } else {
+            self.plain_width
+        }
+    }
+
+    /// Makes 0 in rows of these inputs what no earlier batch had: nothing was learned of it.
+    pub(super) fn blank(&self, rows: usize, inputs: &mut [f32], width: usize) {
+        let stride = inputs.len() / rows.max(1);
+        for row in inputs.chunks_exact_mut(stride.max(1)) {
+            for place in self.newborn.iter().take_while(|place| **place < width) {
+                row[*place] = 0.0;
+            }
+        }
+    }
 }
 
 /// What became of a batch.
@@ -67,7 +91,7 @@ pub struct Member {
     pub(super) task: MemberTask,
     pub(super) seed: u64,
     pub(super) device: DeviceChoice,
-    /// Inputs that come from features, of those of the batch the first.
+    /// Inputs that come from features, of those of the encoder the first.
     pub(super) width: usize,
     /// Whether recent class shares are inputs too.
     pub(super) with_shares: bool,
@@ -194,6 +218,24 @@ impl Member {
         self.join_average()
     }
 
+    /// From now on these of the encoder's inputs take part.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn keep(&mut self, inputs: &Inputs) -> Result<(), model::Error> {
+        let shares = if self.with_shares {
+            self.engine.classes() * SHARES
+        } else {
+            0
+        };
+        let mut kept = inputs.kept(self.width);
+        kept.extend(self.width..self.width + shares);
+        if let Some(average) = &mut self.average {
+            average.engine.keep_inputs(kept.clone())?;
+        }
+        self.engine.keep_inputs(kept)
+    }
+
     /// Rows that a batch of `rows` rehearses.
     pub fn rehearses(&self, rows: usize) -> usize {
         rows.div_ceil(self.task.learner.batch_size) * self.task.learner.rehearsal_rows
@@ -236,9 +278,14 @@ impl Member {
             let drawn = rehearsed..rehearsed + rehearsal;
             rehearsed = drawn.end;
             self.gather(batch, start..end, drawn.clone());
+            let unmet = !batch.newborn.is_empty();
+            if unmet {
+                let (rows, width) = (self.batch.classes.len(), batch.width_of(&self.task));
+                batch.blank(rows, &mut self.batch.inputs, width);
+            }
             self.forward()?;
             self.note_predictions(start, end);
-            if self.meet(&batch.classes[start..end])? {
+            if self.meet(&batch.classes[start..end])? || unmet {
                 self.gather(batch, start..end, drawn);
                 self.forward()?;
             }
@@ -273,17 +320,18 @@ impl Member {
         } else {
             0
         };
+        let width = batch.width_of(&self.task);
         let rows = &mut self.batch;
         rows.inputs.clear();
         rows.classes.clear();
         rows.importance.clear();
         rows.fresh = fresh.len();
         for row in fresh.clone() {
-            rows.push(batch, row, self.width, batch.shares(fresh.start, known));
+            rows.push(batch, row, width, batch.shares(fresh.start, known));
         }
         if let Some(rehearsed) = &batch.rehearsed {
             for row in drawn.start..drawn.end.min(rehearsed.len()) {
-                rows.push(rehearsed, row, self.width, rehearsed.shares(row, known));
+                rows.push(rehearsed, row, width, rehearsed.shares(row, known));
             }
         }
     }

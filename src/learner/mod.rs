@@ -16,6 +16,7 @@ mod growth;
 pub mod guard;
 pub mod hardest;
 pub mod history;
+pub mod inputs;
 mod member;
 mod mixture;
 pub mod portfolio;

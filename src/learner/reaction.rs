@@ -137,6 +137,7 @@ impl Core {
         for _ in &self.classes {
             member.join()?;
         }
+        member.keep(&self.inputs)?;
         let old = &mut self.members[place];
         (member.examples, member.steps, member.skipped) = (old.examples, old.steps, old.skipped);
         std::mem::swap(&mut member.statistics, &mut old.statistics);

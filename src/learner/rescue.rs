@@ -77,6 +77,7 @@ impl Member {
                 engine.add_inputs(SHARES)?;
             }
         }
+        engine.keep_inputs(self.engine.kept_inputs())?;
         Ok(engine)
     }
 

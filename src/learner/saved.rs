@@ -7,6 +7,7 @@ use super::average::Average;
 use super::batcher::Frontier;
 use super::guard::Guard;
 use super::history::History;
+use super::inputs::Inputs;
 use super::member::Member;
 use super::mixture::Mixture;
 use super::portfolio::SINGLE;
@@ -57,6 +58,7 @@ impl Learner {
         if core.shares.is_some() {
             core.shares = Some(RecentShares::load(state)?);
         }
+        core.inputs = Arc::new(Inputs::load(core.encoder.width(), state)?);
         core.memory = Memory::load(core.memory.room(), core.schema.len(), state)?;
         core.mixture = Mixture::load(core.voices.len(), task.evaluation.objective, state)?;
         let members = core.members.len();
@@ -65,6 +67,7 @@ impl Learner {
             // Those of a single member are counted by the learner.
             (member.examples, member.steps) = (counters[0], counters[1]);
             member.load(classes.len(), &part)?;
+            member.keep(&core.inputs)?;
         }
         core.live = Live::load(&task.evaluation, state)?;
         core.judge = Judge::load(&task.decision, &classes, state)?;
@@ -105,6 +108,7 @@ impl Learner {
         if let Some(shares) = &core.shares {
             shares.save(&mut state);
         }
+        core.inputs.save(&mut state);
         core.memory.save(&mut state);
         core.mixture.save(&mut state);
         for member in &core.members {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::gate::Gate;
+use super::inputs::Inputs;
 use crate::codec::{self, Encoder, RecentShares, Reject, SHARES, Schema};
 use crate::evaluate::{Served, most_probable};
 use crate::example::{Positions, Prediction};
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub classes: Vec<Arc<str>>,
     /// Encoder as of that step.
     pub encoder: Encoder,
+    /// Which of its inputs the models take.
+    pub inputs: Arc<Inputs>,
     /// Recent class shares as of that step, where they are inputs.
     pub shares: Option<RecentShares>,
     /// What becomes of the mixed probabilities on their way out.
@@ -44,7 +47,7 @@ pub struct Snapshot {
 pub struct Speaker {
     /// What it counts for.
     pub share: f64,
-    /// How many of the encoder's inputs it takes.
+    /// How many of the inputs it takes, the first.
     pub width: usize,
     /// The model.
     pub model: Frozen,
@@ -67,7 +70,7 @@ impl Snapshot {
         let mut inputs = Vec::with_capacity(rows.len() * self.encoder.width());
         self.encoder
             .encode(rows.iter().map(|row| &**row), &mut inputs);
-        let mut probabilities = self.mixed(&inputs, rows.len())?;
+        let mut probabilities = self.mixed(&self.inputs.pick(inputs), rows.len())?;
         Ok(probabilities
             .chunks_exact_mut(self.classes.len().max(1))
             .map(|row| {
@@ -122,7 +125,7 @@ impl Snapshot {
 
     /// The first `wanted` inputs of each row, and the recent class shares after them where they are inputs.
     fn inputs_of<'a>(&self, inputs: &'a [f32], wanted: usize) -> Cow<'a, [f32]> {
-        let width = self.encoder.width().max(1);
+        let width = self.inputs.among(self.encoder.width()).max(1);
         if self.shares.is_none() && wanted == width {
             return Cow::Borrowed(inputs);
         }

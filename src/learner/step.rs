@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::batcher::Batch;
+use super::inputs::Inputs;
 use super::member::{Encoded, Member, Outcome};
 use super::mixture::Mixture;
 use super::portfolio::Voice;
@@ -124,7 +125,11 @@ pub struct Core {
     pub(super) examples: u64,
     pub(super) nonfinite_steps: u64,
     pub(super) last: LastBatch,
-    encoded: Encoded,
+    /// Which of the encoder's inputs take part.
+    pub(super) inputs: Arc<Inputs>,
+    pub(super) encoded: Encoded,
+    /// All inputs of the rows at hand, and of those that are rehearsed.
+    pub(super) whole: [Vec<f32>; 2],
     /// Predictions of the last batch before they were calibrated.
     learned: Vec<f32>,
     /// Raw values of the rows that are rehearsed.
@@ -157,6 +162,7 @@ impl Core {
             mixture: Mixture::new(voices.len(), task.evaluation.objective),
             voices,
             members,
+            inputs: Arc::new(Inputs::new(encoder.width())),
             encoder,
             task,
             schema,
@@ -166,6 +172,7 @@ impl Core {
             nonfinite_steps: 0,
             last: LastBatch::default(),
             encoded: Encoded::default(),
+            whole: [Vec::new(), Vec::new()],
             learned: Vec::new(),
             drawn: Vec::new(),
         };
@@ -187,6 +194,8 @@ impl Core {
         let classes = self.classes.len() + new_classes.len();
         let shares = self.encode(batch, classes);
         self.rehearse(batch.len());
+        self.meet_inputs()?;
+        self.pick_inputs();
         self.pace();
         let mut outcomes = Vec::with_capacity(self.members.len());
         for member in &mut self.members {
@@ -203,6 +212,7 @@ impl Core {
         let lasts = lasts(&self.voices, &self.members);
         self.mixture.learn(&lasts, &batch.classes);
         self.react()?;
+        self.narrow_inputs()?;
         Ok(report)
     }
 
@@ -275,6 +285,7 @@ impl Core {
     /// Only when the engine itself fails.
     pub fn predict(&mut self, batch: &Batch, classes: usize) -> Result<(), model::Error> {
         self.encode(batch, classes);
+        self.pick_inputs();
         for member in &mut self.members {
             member.predict(&self.encoded, classes)?;
         }
@@ -287,9 +298,9 @@ impl Core {
     fn encode(&mut self, batch: &Batch, classes: usize) -> Option<RecentShares> {
         let features = self.schema.features.len();
         let encoded = &mut self.encoded;
-        encoded.width = self.encoder.width();
         self.encoder
-            .encode(batch.rows.chunks_exact(features), &mut encoded.inputs);
+            .encode(batch.rows.chunks_exact(features), &mut self.whole[0]);
+        self.whole[1].clear();
         encoded.classes.clone_from(&batch.classes);
         encoded.importance.clone_from(&batch.importance);
         encoded.shares.clear();
@@ -308,14 +319,13 @@ impl Core {
         let wanted = self.members.iter().map(|member| member.rehearses(rows));
         let wanted = wanted.max().unwrap_or(0);
         let mut drawn = self.encoded.rehearsed.take().unwrap_or_default();
-        drawn.width = self.encoded.width;
         drawn.share_width = self.encoded.share_width;
         let (seed, examples) = (self.task.seed, self.examples);
         self.memory
             .draw(seed, examples, wanted, &mut self.drawn, &mut drawn);
         let features = self.schema.features.len();
         self.encoder
-            .encode(self.drawn.chunks_exact(features), &mut drawn.inputs);
+            .encode(self.drawn.chunks_exact(features), &mut self.whole[1]);
         self.encoded.rehearsed = Some(drawn);
     }
 

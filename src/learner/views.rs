@@ -32,6 +32,7 @@ impl Learner {
             codec: Arc::clone(&self.task.codec),
             classes: core.classes.clone(),
             encoder: core.encoder.clone(),
+            inputs: Arc::clone(&core.inputs),
             shares: core.shares.clone(),
             served: core.judge.served().clone(),
             speakers: core.frozen()?,
@@ -246,7 +247,7 @@ impl Core {
             };
             frozen.push(Speaker {
                 share: *share,
-                width: member.width,
+                width: self.inputs.among(member.width),
                 model: engine.frozen()?,
             });
         }

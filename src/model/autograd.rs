@@ -199,13 +199,13 @@ impl Autograd {
 
     pub(super) fn add_class(&mut self, plan: &Plan, row: Vec<f32>) -> Result<(), Error> {
         if let Some(output) = self.layers.get_mut(plan.output_layer()) {
-            let row = Tensor::from_vec(row, (1, plan.output_inputs()), &self.device)?;
+            let row = Tensor::from_slice(&row, (1, row.len()), &self.device)?;
             output.weight.grow(row, 0)?;
             output
                 .bias
                 .grow(Tensor::zeros(1, DType::F32, &self.device)?, 0)?;
         } else {
-            let mut dense = Dense::empty(plan.output_inputs());
+            let mut dense = Dense::empty(row.len());
             dense.push_row(&row);
             self.layers.push(Layer::new(dense, &self.device)?);
         }
@@ -260,6 +260,14 @@ impl Autograd {
         let weight = &mut self.layers[0].weight;
         let outputs = weight.var.dims2()?.0;
         weight.grow(Tensor::zeros((outputs, more), DType::F32, &self.device)?, 1)?;
+        self.logits = None;
+        self.rows = 0;
+        self.gradients.clear();
+        Ok(())
+    }
+
+    pub(super) fn replace_first(&mut self, first: Dense) -> Result<(), Error> {
+        self.layers[0] = Layer::new(first, &self.device)?;
         self.logits = None;
         self.rows = 0;
         self.gradients.clear();

@@ -177,7 +177,7 @@ impl Fused {
 
     pub(super) fn add_class(&mut self, plan: &Plan, row: &[f32]) {
         if self.layers.len() == plan.output_layer() {
-            self.push_layer(Dense::empty(plan.output_inputs()));
+            self.push_layer(Dense::empty(row.len()));
         }
         let output = &mut self.layers[plan.output_layer()];
         output.dense.push_row(row);
@@ -245,6 +245,12 @@ impl Fused {
         let first = &mut self.layers[0];
         first.dense.add_inputs(more);
         first.weight_gradient = vec![0.0; first.dense.weight.len()];
+        self.rows = 0;
+        self.ready = false;
+    }
+
+    pub(super) fn replace_first(&mut self, first: Dense) {
+        self.layers[0] = Layer::new(first);
         self.rows = 0;
         self.ready = false;
     }

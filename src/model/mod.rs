@@ -21,6 +21,7 @@ mod frozen;
 mod fused;
 mod init;
 pub mod matmul;
+mod narrow;
 mod plan;
 mod settings;
 
@@ -32,6 +33,7 @@ pub use settings::{Kind, Settings};
 use autograd::Autograd;
 use candle_core::Device;
 use fused::Fused;
+use narrow::Narrow;
 pub use plan::remap_inputs;
 use plan::{Dense, Plan};
 
@@ -117,6 +119,8 @@ pub struct ParameterView {
 #[derive(Debug)]
 pub struct Engine {
     plan: Plan,
+    /// What is left out of the first layer; see [`Engine::keep_inputs`].
+    narrow: Option<Narrow>,
     device: String,
     inner: Inner,
     /// Steps of Adam so far: its moments began at zero, and that is corrected by their number.
@@ -155,6 +159,7 @@ impl Engine {
         let inner = Inner::Autograd(Autograd::new(plan.hidden_layers(), Device::Cpu)?);
         Ok(Self {
             plan,
+            narrow: None,
             device: "cpu".to_owned(),
             inner,
             adam_steps: 0,
@@ -173,6 +178,7 @@ impl Engine {
         };
         Ok(Self {
             plan,
+            narrow: None,
             device: name,
             inner,
             adam_steps: 0,
@@ -185,18 +191,17 @@ impl Engine {
     /// # Errors
     /// When the device has no room.
     pub fn add_class(&mut self) -> Result<(), Error> {
-        let row = self.plan.class_row(self.classes());
+        let mut row = self.plan.class_row(self.classes());
+        if self.plan.output_layer() == 0
+            && let Some(narrow) = &mut self.narrow
+        {
+            row = narrow.push_row(&row);
+        }
         match &mut self.inner {
             Inner::Fused(fused) => fused.add_class(&self.plan, &row),
             Inner::Autograd(autograd) => autograd.add_class(&self.plan, row)?,
         }
         Ok(())
-    }
-
-    /// Values of one input row.
-    #[must_use]
-    pub fn inputs(&self) -> usize {
-        self.plan.inputs()
     }
 
     /// Classes so far.
@@ -270,26 +275,6 @@ impl Engine {
         }
     }
 
-    /// Appends inputs. Their weights are zero until something is learned, so no prediction changes by it.
-    ///
-    /// # Errors
-    /// When the device has no room.
-    pub fn add_inputs(&mut self, more: usize) -> Result<(), Error> {
-        if more == 0 {
-            return Ok(());
-        }
-        self.plan.add_inputs(more);
-        let has_layers = self.plan.output_layer() > 0 || self.classes() > 0;
-        match &mut self.inner {
-            _ if !has_layers => Ok(()),
-            Inner::Fused(fused) => {
-                fused.add_inputs(more);
-                Ok(())
-            }
-            Inner::Autograd(autograd) => autograd.add_inputs(more),
-        }
-    }
-
     /// Moves every parameter this share of the way towards those of a model of the same shape, and all the way from 1 on.
     ///
     /// # Errors
@@ -320,7 +305,7 @@ impl Engine {
     /// # Errors
     /// When the device cannot be read.
     pub fn parameters(&self) -> Result<Vec<ParameterView>, Error> {
-        let layers = self.layers()?;
+        let layers = self.whole_layers()?;
         Ok(layers
             .into_iter()
             .enumerate()
@@ -344,7 +329,7 @@ impl Engine {
     /// # Errors
     /// When the device cannot be read.
     pub fn save(&self, state: &mut State) -> Result<(), Error> {
-        for (index, layer) in self.layers()?.into_iter().enumerate() {
+        for (index, layer) in self.whole_layers()?.into_iter().enumerate() {
             layer.save(index, state);
         }
         if self.adam_steps > 0 {

@@ -12,6 +12,7 @@ mod decisions;
 mod disturbed;
 mod golden;
 mod guard;
+mod inputs;
 mod journal;
 mod kafka;
 mod life;

@@ -1,5 +1,7 @@
 //! Running the binary as a user does, and asking it over HTTP.
 
+pub mod house;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
