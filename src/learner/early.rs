@@ -10,7 +10,7 @@ use crate::state::{self, State};
 /// Examples before anything is said: of the first ones a voice that is sure of what it does not know looks best.
 const WAIT: u64 = 256;
 /// Distance of two mean losses, in nats, at which one voice weighs e times the other.
-const TEMPERATURE: f64 = 0.05;
+const TEMPERATURE: f64 = 0.1;
 /// A loss counts for at most so much: the first example of a class is unknown to all.
 const CEILING: f64 = 5.0;
 /// A class with so many examples counts for half of one with many.

@@ -18,6 +18,8 @@ use crate::state::{self, State};
 
 /// Distance of two scores, in the logit, at which one voice weighs e times the other.
 const TEMPERATURE: f64 = 0.1;
+/// A mean over so many segments counts for half: the first ones hold a few examples of a rare class each, and jump.
+const HALF: f64 = 3.0;
 /// What every voice keeps.
 const FLOOR: f64 = 1e-3;
 /// Scores nearer to 0 or 1 than this are all the same.
@@ -131,9 +133,11 @@ impl Mixture {
     /// By what the objective says, and what the losses say as long as that is little.
     fn weigh(&mut self) {
         let scores = (0..self.weights.len()).map(|voice| self.card.unit_score(voice));
+        let segments = self.card.segments() as f64;
+        let trust = segments / (segments + HALF) / TEMPERATURE;
         let logit = |score: f64| {
             let score = score.clamp(EDGE, 1.0 - EDGE);
-            (score / (1.0 - score)).ln() / TEMPERATURE
+            (score / (1.0 - score)).ln() * trust
         };
         let scored: Option<Vec<f64>> = scores.map(|score| score.map(logit)).collect();
         let Some(logarithms) = sum(scored, self.early.terms(self.card.segments())) else {
