@@ -1,5 +1,7 @@
 //! Rows -> inputs of the model, with what is known of the numbers so far.
 
+use std::ops::Range;
+
 use super::moments::Moments;
 use super::passes::{Encode, Observe};
 use super::quantiles::Quantiles;
@@ -181,6 +183,16 @@ impl Encoder {
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The inputs of each category, at most one of which is not 0 in a row.
+    #[must_use]
+    pub fn categories(&self) -> Vec<Range<usize>> {
+        let ranges = self.columns.iter().filter_map(|column| match *column {
+            Column::Category { input, buckets } => Some(input..input + buckets),
+            Column::Number { .. } => None,
+        });
+        ranges.collect()
     }
 
     /// Replaces `out` with the inputs of the rows, row-major, [`Encoder::width`] a row. Rows have one value a

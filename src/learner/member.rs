@@ -6,7 +6,7 @@ use super::average::Average;
 use super::guard::Guard;
 use super::inputs::Inputs;
 use super::portfolio::MemberTask;
-use super::settings::Task;
+use super::settings::{Optimizer, Task};
 use super::step::{LastBatch, Verdict};
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, Temperature};
@@ -93,6 +93,8 @@ pub struct Member {
     pub(super) device: DeviceChoice,
     /// Inputs that come from features, of those of the encoder the first.
     pub(super) width: usize,
+    /// Which of them are buckets of one category, where first weights go by that.
+    pub(super) categories: Vec<Range<usize>>,
     /// Whether recent class shares are inputs too.
     pub(super) with_shares: bool,
     pub(super) engine: Engine,
@@ -167,7 +169,13 @@ impl Member {
         } else {
             encoder.plain_width()
         };
-        let engine = || Engine::new(&task.model, width, seed, &common.device);
+        // Momentum, whose steps are as large as the gradients, does not come away from wider first weights.
+        let categories = match task.learner.optimizer {
+            Optimizer::Adam => encoder.categories(),
+            Optimizer::Momentum => Vec::new(),
+        };
+        let engine =
+            || Engine::with_categories(&task.model, width, &categories, seed, &common.device);
         let average = (task.learner.averaging_examples > 0).then(engine);
         Ok(Self {
             engine: engine()?,
@@ -175,6 +183,7 @@ impl Member {
             seed,
             device: common.device,
             width,
+            categories,
             with_shares: common.codec.recent_shares,
             task,
             normalizer: Normalizer::new(),

@@ -60,7 +60,7 @@ impl Member {
     fn sound(&self) -> Result<Engine, model::Error> {
         let (model, seed, device) = (&self.task.model, self.seed, &self.device);
         let mut engine = match self.guard.good() {
-            None => Engine::new(model, self.width, seed, device)?,
+            None => Engine::with_categories(model, self.width, &self.categories, seed, device)?,
             Some((state, classes)) => {
                 let inputs = self.width
                     + if self.with_shares {

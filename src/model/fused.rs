@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_warm_step_reuses_every_buffer() {
         let plan = Plan::new(&Settings::default(), 5, 1);
-        let mut fused = Fused::new(plan.hidden_layers());
+        let mut fused = Fused::new(plan.hidden_layers(&[]));
         for class in 0..3 {
             fused.add_class(&plan, &plan.class_row(class));
         }
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn the_inputs_of_the_first_layer_get_no_gradient() {
         let plan = Plan::new(&Settings::default(), 5, 1);
-        let mut fused = Fused::new(plan.hidden_layers());
+        let mut fused = Fused::new(plan.hidden_layers(&[]));
         fused.add_class(&plan, &plan.class_row(0));
         assert_eq!((fused.layers.len(), fused.deltas.len()), (3, 2));
     }

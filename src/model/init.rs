@@ -3,6 +3,8 @@
 //! A row is one output unit of a layer. Because a row knows nothing of its neighbours, a class that joins later gets
 //! the values it would have had from the start, and the values never depend on a library's generator.
 
+use std::ops::Range;
+
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): one addition and a 64-bit mix a number.
 struct SplitMix64(u64);
 
@@ -41,6 +43,28 @@ pub(super) fn hidden_row(seed: u64, layer: usize, row: usize, inputs: usize, out
     uniform_row(seed, layer, row, inputs, (6.0 / inputs as f64).sqrt(), out);
 }
 
+/// Widens the first weights by inputs that are numbers to what they would be if each of these categories were one input, which
+/// is what a row has of it: the more buckets, the smaller were the numbers' weights otherwise. Those by categories stay: where
+/// a few values make a row, larger ones are learned by heart.
+pub(super) fn widen_numbers(inputs: usize, one_hot: &[Range<usize>], weight: &mut [f32]) {
+    let buckets: usize = one_hot.iter().map(Range::len).sum();
+    if buckets == one_hot.len() {
+        return;
+    }
+    let factor = (inputs as f64 / (inputs - buckets + one_hot.len()) as f64).sqrt() as f32;
+    let mut is_number = vec![true; inputs];
+    for category in one_hot {
+        is_number[category.clone()].fill(false);
+    }
+    for row in weight.chunks_exact_mut(inputs) {
+        for (value, is_number) in row.iter_mut().zip(&is_number) {
+            if *is_number {
+                *value *= factor;
+            }
+        }
+    }
+}
+
 /// A row of the output layer: uniform with bound `1 / sqrt(inputs)`, so first logits are small.
 pub(super) fn output_row(seed: u64, layer: usize, row: usize, inputs: usize, out: &mut Vec<f32>) {
     uniform_row(seed, layer, row, inputs, 1.0 / (inputs as f64).sqrt(), out);
@@ -67,6 +91,28 @@ mod tests {
         ] {
             assert_ne!(row(1, 2, 3), other);
         }
+    }
+
+    #[test]
+    fn a_category_counts_as_one_input_for_the_weights_by_numbers_and_not_for_its_own() {
+        let first = |one_hot: &[Range<usize>]| {
+            let mut weight = Vec::new();
+            for row in 0..2 {
+                hidden_row(7, 0, row, 70, &mut weight);
+            }
+            widen_numbers(70, one_hot, &mut weight);
+            weight
+        };
+        let (plain, wide) = (first(&[]), first(&[2..34, 36..68]));
+        // Six numbers and two categories are eight inputs of a row.
+        let factor = (70.0_f32 / 8.0).sqrt();
+        for (place, (plain, wide)) in plain.iter().zip(&wide).enumerate() {
+            let is_number = matches!(place % 70, 0 | 1 | 34 | 35 | 68 | 69);
+            let expected = if is_number { plain * factor } else { *plain };
+            assert!((wide - expected).abs() < 1e-6, "{place}: {wide} {expected}");
+        }
+        let single = 5..6;
+        assert_eq!(first(&[single]), plain, "of one bucket");
     }
 
     #[test]

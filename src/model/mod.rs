@@ -30,6 +30,8 @@ pub use frozen::Frozen;
 pub use matmul::instruction_set;
 pub use settings::{Kind, Settings};
 
+use std::ops::Range;
+
 use autograd::Autograd;
 use candle_core::Device;
 use fused::Fused;
@@ -144,9 +146,24 @@ impl Engine {
         seed: u64,
         device: &DeviceChoice,
     ) -> Result<Self, Error> {
+        Self::with_categories(settings, inputs, &[], seed, device)
+    }
+
+    /// The same for rows in which at most one of the inputs of each range in `one_hot` is not 0: first weights are as large as
+    /// befits the inputs that a row has.
+    ///
+    /// # Errors
+    /// When the device cannot be opened.
+    pub fn with_categories(
+        settings: &Settings,
+        inputs: usize,
+        one_hot: &[Range<usize>],
+        seed: u64,
+        device: &DeviceChoice,
+    ) -> Result<Self, Error> {
         let (device, name) = open_device(device).map_err(Error::Device)?;
         let plan = Plan::new(settings, inputs, seed);
-        let layers = plan.hidden_layers();
+        let layers = plan.hidden_layers(one_hot);
         Self::assemble(plan, layers, device, name)
     }
 
@@ -156,7 +173,7 @@ impl Engine {
     /// When candle fails.
     pub fn reference(settings: &Settings, inputs: usize, seed: u64) -> Result<Self, Error> {
         let plan = Plan::new(settings, inputs, seed);
-        let inner = Inner::Autograd(Autograd::new(plan.hidden_layers(), Device::Cpu)?);
+        let inner = Inner::Autograd(Autograd::new(plan.hidden_layers(&[]), Device::Cpu)?);
         Ok(Self {
             plan,
             narrow: None,

@@ -1,5 +1,7 @@
 //! The shape of a model, the first values of its parameters, and a dense layer on the host.
 
+use std::ops::Range;
+
 use super::init;
 use super::{Error, Kind, ParameterView, Settings};
 use crate::state::{self, Blob, State};
@@ -42,13 +44,17 @@ impl Plan {
         self.widths[self.output_layer()]
     }
 
-    /// The hidden layers at their first values: He-uniform rows, biases 0.
-    pub(super) fn hidden_layers(&self) -> Vec<Dense> {
+    /// The hidden layers at their first values: He-uniform rows, biases 0. Of each range of inputs in `one_hot` at most one is
+    /// not 0 in a row.
+    pub(super) fn hidden_layers(&self, one_hot: &[Range<usize>]) -> Vec<Dense> {
         let hidden = |(layer, pair): (usize, &[usize])| {
             let (inputs, outputs) = (pair[0], pair[1]);
             let mut dense = Dense::empty(inputs);
             for row in 0..outputs {
                 init::hidden_row(self.seed, layer, row, inputs, &mut dense.weight);
+            }
+            if layer == 0 {
+                init::widen_numbers(inputs, one_hot, &mut dense.weight);
             }
             dense.weight_velocity = vec![0.0; outputs * inputs];
             dense.bias = vec![0.0; outputs];
