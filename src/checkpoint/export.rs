@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 
 use super::{Checkpoint, Error, at};
-use crate::state::Blob;
+use crate::state::{Blob, State};
 
 /// Writes the parameters as a safetensors file: `layer.000.weight` (`[outputs, inputs]`), `layer.000.bias`, …, in a
-/// portfolio with the name of the member before them; the header's metadata name the examples and the digest.
+/// portfolio with the name of the member before them; the header's metadata name the examples and the digest. Weights by inputs
+/// that are left out of a model are 0: so it predicts.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -18,8 +19,11 @@ pub fn export_safetensors(checkpoint: &Checkpoint, path: &Path) -> Result<(), Er
         .blobs
         .iter()
         .filter_map(|(name, blob)| match blob {
-            Blob::F32 { shape, .. } => {
-                Some((parameter_name(name)?, shape.clone(), blob.to_le_bytes()))
+            Blob::F32 { shape, values } => {
+                let parameter = parameter_name(name)?;
+                let values = as_it_predicts(&checkpoint.state, name, shape, values.clone());
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+                Some((parameter, shape.clone(), bytes.collect()))
             }
             _ => None,
         })
@@ -60,6 +64,25 @@ pub fn export_safetensors(checkpoint: &Checkpoint, path: &Path) -> Result<(), Er
     fs::write(path, bytes).map_err(at(path))
 }
 
+/// The values of a parameter, those by inputs that its model leaves out 0.
+fn as_it_predicts(state: &State, name: &str, shape: &[usize], mut values: Vec<f32>) -> Vec<f32> {
+    let Some(owner) = name.strip_suffix("model.param.000.weight") else {
+        return values;
+    };
+    // An average has the inputs of its member.
+    let owner = owner.strip_suffix("average.").unwrap_or(owner);
+    if let (Ok(left_out), [_, inputs]) = (state.u64(&format!("{owner}model.left_out")), shape) {
+        for row in values.chunks_exact_mut((*inputs).max(1)) {
+            for input in left_out {
+                if let Some(value) = row.get_mut(*input as usize) {
+                    *value = 0.0;
+                }
+            }
+        }
+    }
+    values
+}
+
 /// What a parameter is called: `layer.000.weight` of a single learner, `NAME.layer.000.weight` of a member of a portfolio,
 /// `NAME-average.layer.000.weight` of its average. Momentum and the guard's copies are no parameters.
 fn parameter_name(name: &str) -> Option<String> {
@@ -84,6 +107,22 @@ fn parameter_name(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_by_inputs_that_are_left_out_are_zero_in_the_average_too() {
+        let mut state = State::default();
+        state.put_u64("member.a.model.left_out", vec![1, 9]);
+        let values = |name: &str| as_it_predicts(&state, name, &[2, 3], vec![1.0; 6]);
+        let narrow = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0];
+        assert_eq!(values("member.a.model.param.000.weight"), narrow);
+        assert_eq!(values("member.a.average.model.param.000.weight"), narrow);
+        for other in [
+            "member.a.model.param.001.weight",
+            "member.b.model.param.000.weight",
+        ] {
+            assert_eq!(values(other), [1.0; 6], "{other}");
+        }
+    }
 
     #[test]
     fn parameters_are_named_after_their_learner() {

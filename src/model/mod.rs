@@ -43,6 +43,8 @@ use crate::absgd::{Rule, norm_squared};
 use crate::state::{self, State};
 
 const ADAM_STEPS: &str = "model.adam_steps";
+/// Inputs that are left out, for who reads the parameters: they count as 0. Whoever loads a model says so anew.
+const LEFT_OUT: &str = "model.left_out";
 
 /// Why a model could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -351,6 +353,9 @@ impl Engine {
         }
         if self.adam_steps > 0 {
             state.put_u64(ADAM_STEPS, vec![self.adam_steps]);
+        }
+        if let Some(narrow) = &self.narrow {
+            state.put_u64(LEFT_OUT, narrow.left_out());
         }
         Ok(())
     }

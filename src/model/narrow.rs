@@ -52,6 +52,13 @@ impl Narrow {
         }
     }
 
+    /// Indexes of the inputs that the layer does not have.
+    pub fn left_out(&self) -> Vec<u64> {
+        let is_out = |input: &usize| self.kept.binary_search(input).is_err();
+        let left_out = (0..self.inputs).filter(is_out);
+        left_out.map(|input| input as u64).collect()
+    }
+
     /// `more` inputs join after all others, with weights of 0, and are not left out.
     pub fn add_inputs(&mut self, more: usize) {
         let mut layer = Dense::empty(self.inputs);

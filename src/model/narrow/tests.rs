@@ -179,6 +179,8 @@ fn a_narrow_model_is_saved_as_a_whole_one_and_goes_on_to_the_bit() {
         pair.learn(&rule);
         let mut state = State::default();
         pair.narrow.save(&mut state).unwrap();
+        let left_out = state.u64("model.left_out").unwrap();
+        assert_eq!(left_out, Vec::from_iter((0..INPUTS as u64).step_by(OUT)));
         let mut again = Pair::new(load(&state), load(&state));
         (again.seed, pair.seed) = (8, 8);
         again.keep(pair.kept.clone());
