@@ -227,18 +227,23 @@ impl Member {
         self.join_average()
     }
 
+    /// All inputs of its model when so many classes are known, those that are left out among them.
+    pub(super) fn inputs(&self, classes: usize) -> usize {
+        let shares = if self.with_shares {
+            classes * SHARES
+        } else {
+            0
+        };
+        self.width + shares
+    }
+
     /// From now on these of the encoder's inputs take part.
     ///
     /// # Errors
     /// When the device fails.
     pub fn keep(&mut self, inputs: &Inputs) -> Result<(), model::Error> {
-        let shares = if self.with_shares {
-            self.engine.classes() * SHARES
-        } else {
-            0
-        };
         let mut kept = inputs.kept(self.width);
-        kept.extend(self.width..self.width + shares);
+        kept.extend(self.width..self.inputs(self.engine.classes()));
         if let Some(average) = &mut self.average {
             average.engine.keep_inputs(kept.clone())?;
         }

@@ -275,6 +275,38 @@ mod tests {
     }
 
     #[test]
+    fn a_score_of_few_segments_counts_for_less() {
+        let labels: Vec<u32> = (0..256).map(|row| u32::from(row % 10 == 0)).collect();
+        // A voice ranks so many of the others above all rows of the rare class.
+        let voice = |above: usize| {
+            let mut last = LastBatch::default();
+            last.begin(256, 2);
+            for (row, label) in labels.iter().enumerate() {
+                let p = match (label, row % 10 == 1 && row / 10 < above) {
+                    (1, _) => 0.6,
+                    (_, true) => 0.9,
+                    _ => 0.1,
+                };
+                last.note(row, &[1.0 - p, p]);
+                last.losses.push(1.0);
+            }
+            last
+        };
+        let (a, b) = (voice(3), voice(4));
+        // How many times e voice 0 weighs more after so many segments of the same scores.
+        let lead = |segments: usize| {
+            let mut mixture = Mixture::new(2, Objective::PrAuc);
+            (0..segments).for_each(|_| mixture.learn(&[&a, &b], &labels));
+            assert_eq!(mixture.card.segments(), segments as u64);
+            (mixture.weights()[0] / mixture.weights()[1]).ln()
+        };
+        let trust = |segments: f64| segments / (segments + HALF);
+        let expected = trust(16.0) / trust(1.0);
+        let found = lead(16) / lead(1);
+        assert!((found / expected - 1.0).abs() < 0.05, "{found} {expected}");
+    }
+
+    #[test]
     fn a_voice_that_lost_comes_back_when_the_stream_turns() {
         let mixture = mixture(40_000, 8192, Objective::PrAuc);
         assert_eq!(mixture.lead(), 1, "{:?}", mixture.weights());

@@ -62,12 +62,7 @@ impl Member {
         let mut engine = match self.guard.good() {
             None => Engine::with_categories(model, self.width, &self.categories, seed, device)?,
             Some((state, classes)) => {
-                let inputs = self.width
-                    + if self.with_shares {
-                        classes * SHARES
-                    } else {
-                        0
-                    };
+                let inputs = self.inputs(classes);
                 Engine::load(model, inputs, classes, seed, device, state)?
             }
         };

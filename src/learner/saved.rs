@@ -18,7 +18,7 @@ use super::step::{Core, prefix};
 use super::{Error, Learner, Task};
 use crate::absgd::stats::WeightStatistics;
 use crate::absgd::{Normalizer, Temperature};
-use crate::codec::{Encoder, Reason, RecentShares, SHARES, Schema};
+use crate::codec::{Encoder, Reason, RecentShares, Schema};
 use crate::evaluate::{Judge, Live};
 use crate::example::Positions;
 use crate::model::Engine;
@@ -147,13 +147,8 @@ impl Member {
     }
 
     fn load(&mut self, classes: usize, state: &State) -> Result<(), Error> {
-        let shares = if self.with_shares {
-            classes * SHARES
-        } else {
-            0
-        };
         let engine = |state: &State| {
-            let inputs = self.width + shares;
+            let inputs = self.inputs(classes);
             let (model, seed) = (&self.task.model, self.seed);
             Engine::load(model, inputs, classes, seed, &self.device, state)
         };
